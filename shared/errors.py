@@ -1,0 +1,117 @@
+"""The errors of the house: two roots, `Retryable` and `Permanent`; the docstring is the default message.
+
+`api/errors.py` alone turns them into HTTP answers; the ledger alone turns them into retries or failures.
+"""
+
+
+class AtelierError(Exception):
+    """Something went wrong."""
+
+    code = "error"
+    status = 500
+
+    def __init__(self, message: str | None = None, *, param: str | None = None):
+        super().__init__(message or (self.__doc__ or "").strip())
+        self.param = param
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class Retryable(AtelierError):
+    """A condition outside the request failed; the same request may succeed later."""
+
+    code = "unavailable"
+    status = 503
+
+
+class Permanent(AtelierError):
+    """The request cannot succeed as it is; trying again changes nothing."""
+
+    code = "invalid_request"
+    status = 400
+
+
+class Invalid(Permanent):
+    """A field's value cannot be used."""
+
+    code = "invalid_value"
+    status = 400
+
+
+class NotFound(Permanent):
+    """There is no such thing, or it belongs to another tenant."""
+
+    code = "not_found"
+    status = 404
+
+
+class Conflict(Permanent):
+    """The thing is not in a state that allows this."""
+
+    code = "conflict"
+    status = 409
+
+
+class Unauthenticated(Permanent):
+    """No valid API key was sent. Send `Authorization: Bearer <key>`."""
+
+    code = "invalid_api_key"
+    status = 401
+
+
+class Forbidden(Permanent):
+    """The key lacks the scope that this route needs."""
+
+    code = "insufficient_scope"
+    status = 403
+
+
+class TooLarge(Permanent):
+    """The body is larger than the limit."""
+
+    code = "too_large"
+    status = 413
+
+
+class KeyReused(Permanent):
+    """This Idempotency-Key was used with another request. Use a new key for a new request."""
+
+    code = "idempotency_key_reused"
+    status = 422
+
+
+class KeyInFlight(Permanent):
+    """A request with this Idempotency-Key is still being answered. Try again in a moment."""
+
+    code = "idempotency_key_in_flight"
+    status = 409
+
+
+class UnsafeContent(Permanent):
+    """An uploaded file breaks a safety rule (path, link, size or ratio)."""
+
+    code = "unsafe_content"
+
+
+class TrainingDiverged(Permanent):
+    """Training produced values that are not numbers, three times; a lower learning rate may help."""
+
+    code = "diverged"
+
+
+class StorageUnavailable(Retryable):
+    """The object storage does not answer, or answered with a fault of its own."""
+
+    code = "storage_unavailable"
+
+
+class IntegrityError(Retryable):
+    """Stored bytes do not have the hash that their row names."""
+
+    code = "integrity"
+
+
+class Stopped(Exception):
+    """Raised inside a family or the harness when the lease's stop flag is set."""

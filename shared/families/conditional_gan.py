@@ -1,0 +1,70 @@
+"""Parameters of `conditional_gan`: square images, grey or colour, with or without labels."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from shared.errors import Invalid
+from shared.family import Family, GenerationParams, TrainingParams
+from shared.states import Modality
+
+
+class ImageParams(GenerationParams):
+    """One request for images. `label` names a label or a mix such as `{"3": 0.5, "8": 0.5}`."""
+
+    label: str | dict[str, float] | None = Field(
+        None,
+        description="A label of the model, or weights of several; absent: one drawn per image.",
+    )
+    truncation: float = Field(
+        1.0, gt=0, le=1.5, description="Scale of the latent: below 1 safer and less varied."
+    )
+    grid: int | None = Field(
+        None, ge=1, le=16, description="One image instead: a row per label, this many columns."
+    )
+
+    @model_validator(mode="after")
+    def _weights_and_grid(self) -> Self:
+        if isinstance(self.label, dict) and (
+            not self.label or min(self.label.values()) < 0 or sum(self.label.values()) <= 0
+        ):
+            raise ValueError("label: a mix needs weights that are not negative, one above 0")
+        if self.grid is not None and (self.n != 1 or self.label is not None):
+            raise ValueError("grid: a labelled grid shows every label once; leave out n and label")
+        return self
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        known = config.get("labels") or []
+        asked = [self.label] if isinstance(self.label, str) else list(self.label or ())
+        for label in asked:
+            if label not in known:
+                shown = ", ".join(known[:20]) or "none: this model has no labels"
+                raise Invalid(
+                    f"label: {label!r} is not a label of this model ({shown})", param="label"
+                )
+
+
+class ImageTraining(TrainingParams):
+    """Training from an image data set."""
+
+    gamma: float = Field(4.0, gt=0, description="Weight of the R1 and R2 gradient penalties.")
+    width: int = Field(
+        96, ge=16, le=512, description="Channels at the generator's lowest resolution."
+    )
+    latent: int = Field(64, ge=8, le=512, description="Length of the latent vector z.")
+    augment: Literal["auto", "none", "shift", "colour"] = Field(
+        "auto",
+        description="What the discriminator sees: `shift` moves by a few pixels, `colour` adds colour "
+        "jitter, cut-out and mirroring; `auto` is `shift` for grey and `colour` for colour images.",
+    )
+
+
+FAMILY = Family(
+    name="conditional_gan",
+    modality=Modality.IMAGE,
+    summary="A GAN for square images of 16, 28, 32, 64 or 128 pixels, with optional labels.",
+    generation=ImageParams,
+    training=ImageTraining,
+    implementation="worker.image.conditional_gan.family:ConditionalGan",
+)

@@ -1,0 +1,74 @@
+"""What the API and a worker must agree on about a family: its name, its parameters, how its requests batch.
+
+One file per family in `shared/families` defines a `FAMILY`; the worker's half is named by `implementation`
+and imported only there. No torch here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.states import Modality
+
+Seed = Annotated[
+    int, Field(ge=0, lt=2**32, description="Fixes the content: same seed, same output.")
+]
+
+
+class GenerationParams(BaseModel):
+    """What one generation item may ask of a family. `n` outputs come of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n: int = Field(1, ge=1, le=16, description="How many outputs to make of this item.")
+    seed: Seed | None = Field(None, description="Drawn at acceptance when absent, and recorded.")
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Check against the model's own configuration (its labels, its context length).
+
+        Raises shared.errors.Invalid with `param` naming the field.
+        """
+
+    def batch_shape(self) -> str:
+        """What should be equal, beside the model version, among requests of one forward pass."""
+        return ""
+
+    def cost(self) -> float:
+        """A rough measure of the work, in outputs: what fairness charges for."""
+        return float(self.n)
+
+
+class TrainingParams(BaseModel):
+    """What every training job takes, beside its family's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_seconds: float = Field(
+        120, gt=0, le=7 * 86_400, description="Budget in seconds of compute, evaluations included."
+    )
+    max_steps: int | None = Field(None, ge=1, description="Budget in optimisation steps.")
+    seed: Seed = 0
+    batch_size: int = Field(64, ge=2, le=4096, description="Examples per step.")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak of the schedule.")
+    patience: int = Field(
+        0, ge=0, description="End after this many evaluations without a better one; 0: never early."
+    )
+
+
+@dataclass(frozen=True)
+class Family:
+    """One entry of the catalogue."""
+
+    name: str
+    modality: Modality
+    summary: str
+    generation: type[GenerationParams]
+    training: type[TrainingParams] | None
+    implementation: str
+    """`module:Class` of the worker's half."""
+    rows: int = 16
+    """Rows of a forward pass. Fixed, because the shape decides the bits (docs/reproducibility.md)."""
+
+    PREFIX: ClassVar[str] = "family:"

@@ -1,0 +1,137 @@
+"""Data sets: asking for one, and what its ingestion job reports."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from shared.errors import Conflict, Invalid, NotFound
+from shared.ids import new_id
+from shared.preparation import options_for
+from shared.services import files
+from shared.services.invalid import invalid
+from shared.services.ledger.accept import NewItem, add_items
+from shared.services.names import check_name, split_reference
+from shared.services.pages import Cursor, Page, page
+from shared.states import DatasetState, JobKind, JobState, Lane, Modality
+from shared.tables.dataset import Dataset
+from shared.tables.job import Job
+
+PREPARED = (Modality.IMAGE, Modality.TEXT)
+"""Modalities that ingestion can prepare."""
+
+
+def create(
+    session: Session,
+    tenant_id: str,
+    name: str,
+    modality: str,
+    file_ids: Sequence[str],
+    options: dict[str, Any],
+) -> Dataset:
+    """A new version of a data set, and the job that prepares it. Hint lane `light` after the commit.
+
+    Raises Invalid or NotFound naming the field.
+    """
+    check_name(name, "name")
+    if modality not in PREPARED:
+        raise Invalid(f"modality: use one of {', '.join(PREPARED)}", param="modality")
+    if not file_ids:
+        raise Invalid("files: name at least one uploaded file", param="files")
+    for position, file_id in enumerate(file_ids):
+        files.get(session, tenant_id, file_id, param=f"files[{position}]")
+    try:
+        chosen = options_for(Modality(modality)).model_validate(options)
+    except ValidationError as error:
+        raise invalid(error, "options") from None
+    dataset = Dataset(
+        id=new_id("dataset"),
+        tenant_id=tenant_id,
+        name=name,
+        version=_next_version(session, tenant_id, name),
+        modality=modality,
+        state=DatasetState.PREPARING,
+        files=list(file_ids),
+        options=chosen.model_dump(mode="json"),
+    )
+    job = Job(
+        id=new_id("job"),
+        tenant_id=tenant_id,
+        kind=JobKind.INGESTION,
+        state=JobState.QUEUED,
+        lane=Lane.LIGHT,
+        dataset_id=dataset.id,
+    )
+    dataset.job_id = job.id
+    session.add_all([dataset, job])
+    add_items(session, job, [NewItem(batch_key=job.id)])
+    return dataset
+
+
+def _next_version(session: Session, tenant_id: str, name: str) -> int:
+    # Two creates of one name at once: the second waits here for the first to commit.
+    lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+    session.execute(lock, {"name": f"dataset/{tenant_id}/{name}"})
+    mine = (Dataset.tenant_id == tenant_id) & (Dataset.name == name)
+    return (session.scalar(select(func.max(Dataset.version)).where(mine)) or 0) + 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set whose files are stored and which waits to become ready."""
+
+    prefix: str
+    files: dict[str, str]
+    """SHA-256 by file name."""
+    hash: str
+    report: dict[str, Any]
+
+
+def ready(session: Session, dataset_id: str, prepared: Prepared) -> None:
+    """Preparation has succeeded: the data set is immutable from now on."""
+    guarded = update(Dataset).where(
+        Dataset.id == dataset_id, Dataset.state == DatasetState.PREPARING
+    )
+    values = {"prefix": prepared.prefix, "hash": prepared.hash, "report": prepared.report}
+    values |= {"prepared": prepared.files, "state": DatasetState.READY}
+    if session.execute(guarded.values(**values)).rowcount != 1:  # type: ignore[attr-defined]
+        raise Conflict(f"Data set {dataset_id} is not being prepared.")
+
+
+def get(session: Session, tenant_id: str, id_: str) -> Dataset:
+    """A tenant's data set by id. Raises NotFound."""
+    found = session.scalar(select(Dataset).where(Dataset.id == id_, Dataset.tenant_id == tenant_id))
+    if found is None:
+        raise NotFound(f"No data set {id_!r}.")
+    return found
+
+
+def resolve(session: Session, tenant_id: str, reference: str) -> Dataset:
+    """The ready data set behind an id, a `name` (its last ready version) or `name@version`.
+
+    Raises NotFound, or Conflict while it is being prepared or when it has failed.
+    """
+    chosen = select(Dataset).where(Dataset.tenant_id == tenant_id)
+    if reference.startswith("dataset_"):
+        chosen = chosen.where(Dataset.id == reference)
+    else:
+        name, version = split_reference(reference, "dataset")
+        chosen = chosen.where(Dataset.name == name)
+        if version is not None:
+            chosen = chosen.where(Dataset.version == version)
+    found = session.scalars(chosen.order_by(Dataset.version.desc())).all()
+    if not found:
+        raise NotFound(f"dataset: no data set {reference!r}", param="dataset")
+    for dataset in found:
+        if dataset.state == DatasetState.READY:
+            return dataset
+    raise Conflict(f"dataset: {reference!r} is {found[0].state}, not ready", param="dataset")
+
+
+def list_datasets(session: Session, tenant_id: str, cursor: Cursor) -> Page[Dataset]:
+    """A page of a tenant's data sets."""
+    chosen = select(Dataset).where(Dataset.tenant_id == tenant_id)
+    return page(session, chosen, Dataset.id, cursor)

@@ -1,0 +1,29 @@
+"""Events: what happened to a job, in order, for clients and for the dashboard."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.tables.job import Event
+
+
+def add_event(
+    session: Session,
+    job_id: str,
+    type_: str,
+    message: str,
+    data: dict[str, Any] | None = None,
+    level: str = "info",
+) -> None:
+    """Append an event. Types in use: state, progress, metrics, sheet, checkpoint, warning."""
+    session.add(
+        Event(job_id=job_id, type=type_, message=str(message), data=data or {}, level=level)
+    )
+
+
+def events_of(session: Session, job_id: str, types: Sequence[str]) -> Sequence[Event]:
+    """A job's events of some types, oldest first."""
+    chosen = select(Event).where(Event.job_id == job_id, Event.type.in_(types))
+    return session.scalars(chosen.order_by(Event.id)).all()

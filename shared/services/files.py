@@ -1,0 +1,77 @@
+"""Files: uploaded by clients, or written by jobs for them."""
+
+from typing import IO
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.errors import Conflict, Invalid, NotFound
+from shared.ids import new_id
+from shared.services.pages import Cursor, Page, page
+from shared.states import DatasetState
+from shared.storage import HashingReader, storage
+from shared.tables.dataset import Dataset
+from shared.tables.file import File
+
+MEDIA_TYPE = "application/octet-stream"
+
+
+def store(
+    tenant_id: str, purpose: str, filename: str, source: IO[bytes], limit: int | None = None
+) -> File:
+    """Stream a file into storage and give its row, not yet added to a session.
+
+    Memory stays flat. Raises TooLarge past `limit` bytes, Invalid when empty, StorageUnavailable.
+    """
+    id_ = new_id("file")
+    key = f"{tenant_id}/files/{id_}"
+    reader = HashingReader(source, limit)
+    try:
+        storage().put(key, reader, media_type=MEDIA_TYPE)  # type: ignore[arg-type]
+        if reader.bytes == 0:
+            raise Invalid("file: the file is empty", param="file")
+    except BaseException:
+        storage().delete(key)
+        raise
+    return File(
+        id=id_,
+        tenant_id=tenant_id,
+        purpose=purpose,
+        filename=filename,
+        bytes=reader.bytes,
+        sha256=reader.sha256,
+        key=key,
+    )
+
+
+def get(session: Session, tenant_id: str, id_: str, *, param: str | None = None) -> File:
+    """A tenant's file. Raises NotFound."""
+    found = session.scalar(select(File).where(File.id == id_, File.tenant_id == tenant_id))
+    if found is None:
+        raise NotFound(f"No file {id_!r}.", param=param)
+    return found
+
+
+def list_files(session: Session, tenant_id: str, cursor: Cursor, purpose: str | None) -> Page[File]:
+    """A page of a tenant's files."""
+    chosen = select(File).where(File.tenant_id == tenant_id)
+    if purpose is not None:
+        chosen = chosen.where(File.purpose == purpose)
+    return page(session, chosen, File.id, cursor)
+
+
+def delete(session: Session, tenant_id: str, id_: str) -> str:
+    """Delete a file's row and give its storage key, to be deleted once that is committed.
+
+    Raises Conflict while a data set is being prepared from it.
+    """
+    file = get(session, tenant_id, id_)
+    waiting = select(Dataset.id).where(
+        Dataset.tenant_id == tenant_id,
+        Dataset.state == DatasetState.PREPARING,
+        Dataset.files.contains([id_]),
+    )
+    if session.scalar(waiting.limit(1)) is not None:
+        raise Conflict("A data set is being prepared from this file; delete it when that is over.")
+    session.delete(file)
+    return file.key

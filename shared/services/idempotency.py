@@ -1,0 +1,74 @@
+"""Idempotency-Key: the same key and request get the same answer, whatever happened to the first one."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import select, text, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from shared.errors import Invalid, KeyInFlight, KeyReused
+from shared.tables.ledger import Idempotency
+
+Answer = tuple[int, dict[str, Any]]
+
+_MAX_LENGTH = 255
+_LOCK_NOT_AVAILABLE = "55P03"
+
+_CLAIM_KEY = text("""
+    INSERT INTO idempotency (tenant_id, key, request_hash) VALUES (:tenant, :key, :hash)
+    ON CONFLICT (tenant_id, key) DO NOTHING
+""")
+
+
+def request_hash(method: str, path: str, body: Any) -> str:
+    """What makes two requests the same: method, path and the body's JSON value."""
+    canonical = json.dumps([method, path, body], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def once(
+    session: Session, tenant_id: str, key: str | None, hash_: str, create: Callable[[], Answer]
+) -> Answer:
+    """Run `create` in this transaction, or give the answer that it gave before under this key.
+
+    The key's row and what `create` makes commit together, so a key without an answer cannot exist.
+    Raises KeyReused for another request under the key, and KeyInFlight while the first one is not over.
+    """
+    if key is None:
+        return create()
+    if not 0 < len(key) <= _MAX_LENGTH:
+        raise Invalid(
+            f"Idempotency-Key: must have 1 to {_MAX_LENGTH} characters", param="Idempotency-Key"
+        )
+    names = {"tenant": tenant_id, "key": key, "hash": hash_}
+    if _claimed(session, names):
+        answer = create()
+        mine = (Idempotency.tenant_id == tenant_id) & (Idempotency.key == key)
+        session.execute(update(Idempotency).where(mine).values(status=answer[0], answer=answer[1]))
+        return answer
+    return _replay(session, tenant_id, key, hash_)
+
+
+def _claimed(session: Session, names: dict[str, str]) -> bool:
+    """Insert the key; waits for a transaction that is inserting it, up to a second."""
+    session.execute(text("SET LOCAL lock_timeout = '1s'"))
+    try:
+        inserted = session.execute(_CLAIM_KEY, names)
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+            raise KeyInFlight from None
+        raise
+    session.execute(text("SET LOCAL lock_timeout = '5s'"))
+    return inserted.rowcount == 1  # type: ignore[attr-defined]
+
+
+def _replay(session: Session, tenant_id: str, key: str, hash_: str) -> Answer:
+    row = session.scalars(
+        select(Idempotency).where(Idempotency.tenant_id == tenant_id, Idempotency.key == key)
+    ).one()
+    if row.request_hash != hash_:
+        raise KeyReused(param="Idempotency-Key")
+    return int(row.status or 200), dict(row.answer or {})

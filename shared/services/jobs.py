@@ -1,0 +1,392 @@
+"""Jobs: accepting each kind, looking at them, cancelling and retrying them."""
+
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from shared import catalog
+from shared.errors import Conflict, Invalid, NotFound
+from shared.family import Family
+from shared.ids import new_id
+from shared.services import datasets, files, models
+from shared.services.events import add_event
+from shared.services.invalid import invalid
+from shared.services.ledger import cancel as ledger_cancel
+from shared.services.ledger import flows, settle
+from shared.services.ledger.accept import NewItem, add_items, add_step
+from shared.services.pages import Cursor, Page, page
+from shared.states import FINAL_JOB_STATES, ItemState, JobKind, JobState, Lane, Step
+from shared.tables.dataset import Dataset
+from shared.tables.job import Event, Item, Job
+from shared.tables.model import Model, ModelVersion
+from shared.tables.output import Output
+
+MAX_ITEMS = 100_000
+"""Most items in one request; longer input comes as a file."""
+_SHOWN_ERRORS = 20
+
+
+@dataclass(frozen=True)
+class Common:
+    """What a job of any kind takes."""
+
+    tenant_id: str
+    priority: int = 0
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One generation item as the client sent it."""
+
+    params: dict[str, Any]
+    custom_id: str | None = None
+
+
+def create_generation(
+    session: Session, common: Common, reference: str, wanted: Sequence[Wanted]
+) -> Job:
+    """Accept a batch of items for a model. Hint the job's lane after the commit.
+
+    Every item is checked first: one fault refuses the whole request, and up to 20 faults are named.
+    """
+    if not 0 < len(wanted) <= MAX_ITEMS:
+        raise Invalid(
+            f"items: a request takes 1 to {MAX_ITEMS} items; send more as an input_file",
+            param="items",
+        )
+    model, version = models.resolve(session, common.tenant_id, reference)
+    job = _generation_job(common, model, version, reference)
+    session.add(job)
+    add_items(session, job, check_items(wanted, model, version))
+    return job
+
+
+def create_generation_from_file(
+    session: Session, common: Common, reference: str, input_file_id: str
+) -> Job:
+    """Accept a file of items, one JSON object a line. Hint lane `light` after the commit."""
+    files.get(session, common.tenant_id, input_file_id, param="input_file")
+    model, version = models.resolve(session, common.tenant_id, reference)
+    job = _generation_job(common, model, version, reference)
+    job.input_file_id = input_file_id
+    job.state = JobState.VALIDATING
+    session.add(job)
+    add_step(session, job, Step.VALIDATE)
+    return job
+
+
+def _generation_job(common: Common, model: Model, version: ModelVersion, reference: str) -> Job:
+    return Job(
+        id=new_id("job"),
+        tenant_id=common.tenant_id,
+        kind=JobKind.GENERATION,
+        state=JobState.QUEUED,
+        lane=Lane(model.modality),
+        priority=common.priority,
+        family=model.family,
+        model=reference,
+        model_version_id=version.id,
+        meta=common.metadata,
+    )
+
+
+def check_items(
+    wanted: Iterable[Wanted],
+    model: Model,
+    version: ModelVersion,
+    names: str = "items[{}]",
+    first: int = 0,
+) -> list[NewItem]:
+    """Items ready to be queued, their parameters complete. Raises Invalid naming the faulty ones."""
+    family = catalog.family(model.family)
+    faults: list[Invalid] = []
+    items = []
+    seen: set[str] = set()
+    for position, item in enumerate(wanted, first):
+        try:
+            items.append(_checked(item, family, version, names.format(position)))
+            _check_unique(item.custom_id, seen, names.format(position))
+        except Invalid as fault:
+            faults.append(fault)
+            if len(faults) == _SHOWN_ERRORS:
+                break
+    if faults:
+        raise Invalid("; ".join(fault.message for fault in faults), param=faults[0].param)
+    return items
+
+
+def _checked(item: Wanted, family: Family, version: ModelVersion, where: str) -> NewItem:
+    raw = item.params
+    if raw.get("seed") is None:
+        raw = {**raw, "seed": secrets.randbits(32)}
+    try:
+        params = family.generation.model_validate(raw)
+        params.check(version.config)
+    except ValidationError as error:
+        raise invalid(error, where, "params") from None
+    except Invalid as error:
+        raise Invalid(
+            f"{where}.params.{error.message}", param=f"{where}.params.{error.param}"
+        ) from None
+    return NewItem(
+        params=params.model_dump_json(),
+        custom_id=item.custom_id,
+        batch_key=f"{version.id}:{params.batch_shape()}",
+        cost=params.cost(),
+    )
+
+
+def _check_unique(custom_id: str | None, seen: set[str], where: str) -> None:
+    if custom_id is None:
+        return
+    if custom_id in seen:
+        raise Invalid(f"{where}.custom_id: {custom_id!r} occurs twice", param=f"{where}.custom_id")
+    seen.add(custom_id)
+
+
+def create_training(
+    session: Session,
+    common: Common,
+    family_name: str,
+    dataset: str,
+    name: str,
+    params: dict[str, Any],
+    base: str | None = None,
+) -> Job:
+    """Accept a training: a new version of model `name`, from nothing or from `base`'s weights."""
+    family = catalog.family(family_name)
+    if family.training is None:
+        raise Invalid(f"family: {family.name} cannot be trained", param="family")
+    try:
+        chosen = family.training.model_validate(params)
+    except ValidationError as error:
+        raise invalid(error, "params") from None
+    prepared = datasets.resolve(session, common.tenant_id, dataset)
+    _check_modality(prepared, family)
+    models.check_target(session, common.tenant_id, name, family)
+    job = _long_job(common, JobKind.TRAINING, family.name, name, prepared.id)
+    job.params = chosen.model_dump(mode="json")
+    if base is not None:
+        model, version = models.resolve(session, common.tenant_id, base, param="base")
+        if model.family != family.name:
+            raise Invalid(f"base: {base!r} is of family {model.family}", param="base")
+        job.model_version_id = version.id
+    session.add(job)
+    add_items(session, job, [NewItem(batch_key=job.id)])
+    return job
+
+
+def create_evaluation(session: Session, common: Common, reference: str, dataset: str) -> Job:
+    """Accept an evaluation: the metrics of a model version on a data set's test split."""
+    model, version = models.resolve(session, common.tenant_id, reference)
+    prepared = datasets.resolve(session, common.tenant_id, dataset)
+    _check_modality(prepared, catalog.family(model.family))
+    job = _long_job(common, JobKind.EVALUATION, model.family, reference, prepared.id)
+    job.model_version_id = version.id
+    session.add(job)
+    add_items(session, job, [NewItem(batch_key=job.id)])
+    return job
+
+
+def _long_job(common: Common, kind: JobKind, family: str, model: str, dataset_id: str) -> Job:
+    return Job(
+        id=new_id("job"),
+        tenant_id=common.tenant_id,
+        kind=kind,
+        state=JobState.QUEUED,
+        lane=Lane.TRAINING,
+        priority=common.priority,
+        family=family,
+        model=model,
+        dataset_id=dataset_id,
+        meta=common.metadata,
+    )
+
+
+def _check_modality(dataset: Dataset, family: Family) -> None:
+    if dataset.modality != family.modality:
+        raise Invalid(
+            f"dataset: {dataset.name!r} holds {dataset.modality}, {family.name} needs {family.modality}",
+            param="dataset",
+        )
+
+
+def get(session: Session, tenant_id: str, id_: str) -> Job:
+    """A tenant's job. Raises NotFound."""
+    found = session.scalar(select(Job).where(Job.id == id_, Job.tenant_id == tenant_id))
+    if found is None:
+        raise NotFound(f"No job {id_!r}.")
+    return found
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs of a list are wanted."""
+
+    kind: JobKind | None = None
+    state: JobState | None = None
+    model: str | None = None
+
+
+def list_jobs(session: Session, tenant_id: str, cursor: Cursor, only: Filter) -> Page[Job]:
+    """A page of a tenant's jobs."""
+    chosen = select(Job).where(Job.tenant_id == tenant_id)
+    if only.kind is not None:
+        chosen = chosen.where(Job.kind == only.kind)
+    if only.state is not None:
+        chosen = chosen.where(Job.state == only.state)
+    if only.model is not None:
+        chosen = chosen.where(Job.model == only.model)
+    return page(session, chosen, Job.id, cursor)
+
+
+def list_items(session: Session, job: Job, cursor: Cursor) -> Page[Item]:
+    """A page of a job's items."""
+    chosen = select(Item).where(Item.job_id == job.id, Item.step == Step.RUN)
+    return page(session, chosen, Item.id, cursor)
+
+
+def list_events(session: Session, job: Job, cursor: Cursor) -> Page[Event]:
+    """A page of a job's events."""
+    return page(session, select(Event).where(Event.job_id == job.id), Event.id, cursor)
+
+
+_AHEAD = text("""
+    SELECT coalesce(sum(least(other.queued, mine.queued)), 0)
+    FROM flows mine JOIN flows other ON other.lane = mine.lane
+    WHERE mine.lane = :lane AND mine.tenant_id = :tenant
+""")
+
+
+def position(session: Session, job: Job) -> int | None:
+    """About how many items run before this job's last one; None once nothing of it waits.
+
+    An estimate from the flows' counters: each other tenant gets about as many turns as this one.
+    """
+    if job.queued == 0 or job.state not in {JobState.QUEUED, JobState.RUNNING}:
+        return None
+    names = {"lane": job.lane, "tenant": job.tenant_id}
+    return int(session.execute(_AHEAD, names).scalar_one())
+
+
+def cancel(session: Session, tenant_id: str, id_: str) -> Job:
+    """Ask a job to end. Raises Conflict when it has ended already."""
+    job = get(session, tenant_id, id_)
+    if not ledger_cancel.cancel(session, job) and job.state != JobState.CANCELLING:
+        raise Conflict(f"Job {id_} is {job.state}; it cannot be cancelled any more.")
+    session.refresh(job)
+    return job
+
+
+_REOPEN = text("""
+    UPDATE jobs SET state = 'queued', finished_at = NULL, error = NULL
+    WHERE id = :job AND state = ANY(:ended)
+""")
+_AGAIN = text("""
+    WITH again AS (
+        UPDATE items SET state = 'queued', attempt = 0, crashes = 0, error = NULL, finished_at = NULL
+        WHERE job_id = :job AND step = 'run' AND state IN ('failed', 'cancelled', 'expired')
+        RETURNING id, flow_id, priority, batch_key, cost
+    ), queued AS (
+        INSERT INTO queue (item_id, flow_id, rank, batch_key, cost)
+        SELECT id, flow_id, -priority, batch_key, cost FROM again
+    )
+    SELECT flow_id, count(*) AS count FROM again GROUP BY flow_id
+""")
+_RECOUNT = text("""
+    UPDATE jobs SET queued = queued + :count, failed = 0, cancelled = 0, expired = 0 WHERE id = :job
+""")
+
+
+def retry(session: Session, tenant_id: str, id_: str) -> Job:
+    """Queue again whatever of an ended job is not done. Hint its lane after the commit.
+
+    Raises Conflict when it has not ended or everything is done.
+    """
+    job = get(session, tenant_id, id_)
+    reopened = session.execute(_REOPEN, {"job": id_, "ended": sorted(FINAL_JOB_STATES)})
+    if reopened.rowcount == 0:  # type: ignore[attr-defined]
+        raise Conflict(f"Job {id_} is {job.state}; it can be retried once it has ended.")
+    again = session.execute(_AGAIN, {"job": id_}).all()
+    if not again:
+        raise Conflict(f"Every item of job {id_} is done; there is nothing to retry.")
+    count = sum(row.count for row in again)
+    session.execute(_RECOUNT, {"job": id_, "count": count})
+    for row in again:
+        flows.wake(session, row.flow_id, row.count)
+    session.refresh(job)
+    return job
+
+
+def done_items(session: Session, job: Job) -> Iterator[tuple[Item, list[Output]]]:
+    """A job's items that are done, in input order, each with its outputs. Memory stays flat."""
+    chosen = (
+        select(Item, Output)
+        .join(Output, Output.item_id == Item.id)
+        .where(Item.job_id == job.id, Item.step == Step.RUN, Item.state == ItemState.DONE)
+        .order_by(Item.seq, Output.index)
+        .execution_options(yield_per=1000)
+    )
+    for item, pairs in groupby(session.execute(chosen), key=lambda row: row[0]):
+        yield item, [row[1] for row in pairs]
+
+
+def undone_items(session: Session, job: Job) -> Iterator[Item]:
+    """A job's items that are not done, in input order. Memory stays flat."""
+    chosen = (
+        select(Item)
+        .where(Item.job_id == job.id, Item.step == Step.RUN, Item.state != ItemState.DONE)
+        .order_by(Item.seq)
+        .execution_options(yield_per=1000)
+    )
+    yield from session.scalars(chosen)
+
+
+_START = text("UPDATE jobs SET state = 'queued' WHERE id = :job AND state = 'validating'")
+_REFUSE = text("""
+    UPDATE jobs SET state = 'failed', error = cast(:error AS jsonb), finished_at = now()
+    WHERE id = :job AND state = 'validating'
+""")
+_FILES = text("""
+    UPDATE jobs SET output_file_id = :output, error_file_id = :errors
+    WHERE id = :job AND state = 'finalizing'
+""")
+_PROGRESS = text("UPDATE jobs SET progress = :progress WHERE id = :job AND state = 'running'")
+
+
+def start(session: Session, job_id: str, items: Sequence[NewItem]) -> Lane | None:
+    """The input file was good: queue its items. None when the job was cancelled meanwhile."""
+    if session.execute(_START, {"job": job_id}).rowcount == 0:  # type: ignore[attr-defined]
+        return None
+    job = session.get_one(Job, job_id)
+    add_items(session, job, items)
+    add_event(session, job_id, "state", JobState.QUEUED)
+    return Lane(job.lane)
+
+
+def refuse(session: Session, job_id: str, error: dict[str, Any]) -> None:
+    """The input file was bad: the job has failed, and nothing of it was run."""
+    session.execute(_REFUSE, {"job": job_id, "error": json.dumps(error)})
+    add_event(session, job_id, "state", JobState.FAILED, level="error")
+
+
+def finish(
+    session: Session, job_id: str, output_file_id: str | None, error_file_id: str | None
+) -> None:
+    """The result files are written: give the job its final state."""
+    names = {"job": job_id, "output": output_file_id, "errors": error_file_id}
+    session.execute(_FILES, names)
+    settle.end(session, session.get_one(Job, job_id), JobState.FINALIZING)
+
+
+def set_progress(session: Session, job_id: str, progress: float) -> None:
+    """Say how far a job of one long item is, 0 to 1."""
+    session.execute(_PROGRESS, {"job": job_id, "progress": min(1.0, progress)})

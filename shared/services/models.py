@@ -1,0 +1,165 @@
+"""Models and their versions: finding the one a client names, registering a new one, checkpoints."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from shared.errors import Conflict, NotFound
+from shared.family import Family
+from shared.ids import new_id
+from shared.services.names import check_name, split_reference
+from shared.services.pages import Cursor, Page, page
+from shared.states import JobState
+from shared.tables.job import Job
+from shared.tables.model import Checkpoint, Model, ModelVersion
+
+
+class ModelNotFound(NotFound):
+    """There is no such model, or it has no version yet."""
+
+    code = "model_not_found"
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """A version whose files are stored and which waits for its row."""
+
+    prefix: str
+    files: Mapping[str, str]
+    """SHA-256 by file name."""
+    config: dict[str, Any]
+    card: dict[str, Any]
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 over the names and hashes of all files: equal for equal models."""
+        return hashlib.sha256(json.dumps(dict(sorted(self.files.items()))).encode()).hexdigest()
+
+
+def resolve(
+    session: Session, tenant_id: str, reference: str, *, param: str = "model"
+) -> tuple[Model, ModelVersion]:
+    """The model and version behind `name` or `name@version`. Raises ModelNotFound."""
+    name, number = split_reference(reference, param)
+    model = session.scalar(select(Model).where(Model.tenant_id == tenant_id, Model.name == name))
+    if model is None:
+        raise ModelNotFound(f"{param}: no model {name!r}", param=param)
+    wanted = number if number is not None else model.promoted_version
+    version = session.scalar(
+        select(ModelVersion).where(
+            ModelVersion.model_id == model.id, ModelVersion.version == wanted
+        )
+    )
+    if version is None:
+        raise ModelNotFound(f"{param}: model {name!r} has no version {wanted}", param=param)
+    return model, version
+
+
+def version_by_id(session: Session, id_: str) -> tuple[Model, ModelVersion]:
+    """A version and its model, for a worker that holds the id of an accepted job."""
+    version = session.get_one(ModelVersion, id_)
+    return session.get_one(Model, version.model_id), version
+
+
+def check_target(session: Session, tenant_id: str, name: str, family: Family) -> None:
+    """Check that a training may register under a name. Raises Invalid, or Conflict for another family."""
+    check_name(name, "model")
+    found = session.scalar(select(Model).where(Model.tenant_id == tenant_id, Model.name == name))
+    if found is not None and found.family != family.name:
+        raise Conflict(
+            f"model: {name!r} is of family {found.family}; give models of {family.name} another name",
+            param="model",
+        )
+
+
+def register(
+    session: Session,
+    tenant_id: str,
+    name: str,
+    family: Family,
+    new: NewVersion,
+    job_id: str | None = None,
+) -> ModelVersion:
+    """Add a version to a model, making the model at its first, and let it answer from now on."""
+    session.execute(
+        insert(Model)
+        .values(
+            id=new_id("model"),
+            tenant_id=tenant_id,
+            name=check_name(name, "model"),
+            family=family.name,
+            modality=family.modality,
+        )
+        .on_conflict_do_nothing(index_elements=["tenant_id", "name"])
+    )
+    locked = select(Model).where(Model.tenant_id == tenant_id, Model.name == name).with_for_update()
+    model = session.scalars(locked).one()
+    check_target(session, tenant_id, name, family)
+    last = session.scalar(
+        select(func.max(ModelVersion.version)).where(ModelVersion.model_id == model.id)
+    )
+    version = ModelVersion(
+        id=new_id("version"),
+        model_id=model.id,
+        version=(last or 0) + 1,
+        prefix=new.prefix,
+        files=dict(new.files),
+        weights_hash=new.weights_hash,
+        config=new.config,
+        card=new.card,
+        job_id=job_id,
+    )
+    session.add(version)
+    model.promoted_version = version.version
+    session.flush()
+    return version
+
+
+def list_models(session: Session, tenant_id: str, cursor: Cursor) -> Page[Model]:
+    """A page of a tenant's models."""
+    return page(session, select(Model).where(Model.tenant_id == tenant_id), Model.id, cursor)
+
+
+def get(session: Session, tenant_id: str, name: str) -> Model:
+    """A tenant's model by name. Raises ModelNotFound."""
+    found = session.scalar(select(Model).where(Model.tenant_id == tenant_id, Model.name == name))
+    if found is None:
+        raise ModelNotFound(f"No model {name!r}.")
+    return found
+
+
+def versions_of(session: Session, model: Model) -> Sequence[ModelVersion]:
+    """A model's versions, newest first."""
+    chosen = select(ModelVersion).where(ModelVersion.model_id == model.id)
+    return session.scalars(chosen.order_by(ModelVersion.version.desc())).all()
+
+
+def promote(session: Session, model: Model, version: int) -> None:
+    """Let another version answer to the model's name. Raises ModelNotFound."""
+    resolve(session, model.tenant_id, f"{model.name}@{version}", param="version")
+    session.execute(update(Model).where(Model.id == model.id).values(promoted_version=version))
+
+
+def checkpoints_of(session: Session, job_id: str) -> Sequence[Checkpoint]:
+    """A training job's checkpoints, newest first."""
+    chosen = select(Checkpoint).where(Checkpoint.job_id == job_id)
+    return session.scalars(chosen.order_by(Checkpoint.id.desc())).all()
+
+
+def trainings_to_tidy(session: Session) -> Sequence[Job]:
+    """Training jobs that have succeeded and still have checkpoints."""
+    kept = select(Checkpoint.job_id)
+    return session.scalars(
+        select(Job).where(Job.id.in_(kept), Job.state == JobState.SUCCEEDED).limit(20)
+    ).all()
+
+
+def forget_checkpoints(session: Session, job_id: str) -> None:
+    """Delete the rows of a job's checkpoints."""
+    session.execute(delete(Checkpoint).where(Checkpoint.job_id == job_id))

@@ -1,0 +1,63 @@
+"""Outputs: lists, one, and its content."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared.errors import NotFound
+from shared.services.pages import Cursor, Page, page
+from shared.states import OutputState
+from shared.tables.job import Item, Job
+from shared.tables.output import Output
+
+EXTENSIONS = {"image/png": "png", "text/plain; charset=utf-8": "txt"}
+"""File name extension by media type."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which outputs of a list are wanted."""
+
+    job_id: str | None = None
+    state: OutputState | None = None
+
+
+def list_outputs(session: Session, tenant_id: str, cursor: Cursor, only: Filter) -> Page[Output]:
+    """A page of a tenant's outputs."""
+    chosen = select(Output).where(Output.tenant_id == tenant_id)
+    if only.job_id is not None:
+        chosen = chosen.where(Output.job_id == only.job_id)
+    if only.state is not None:
+        chosen = chosen.where(Output.state == only.state)
+    return page(session, chosen, Output.id, cursor)
+
+
+def get(session: Session, tenant_id: str, id_: str) -> Output:
+    """A tenant's output. Raises NotFound."""
+    found = session.scalar(select(Output).where(Output.id == id_, Output.tenant_id == tenant_id))
+    if found is None:
+        raise NotFound(f"No output {id_!r}.")
+    return found
+
+
+def items_of(session: Session, outputs: list[Output]) -> dict[int, Item]:
+    """The items that made these outputs, by number."""
+    chosen = select(Item).where(Item.id.in_({output.item_id for output in outputs}))
+    return {item.id: item for item in session.scalars(chosen)}
+
+
+def of_job(session: Session, job: Job) -> list[tuple[Item, Output]]:
+    """A small job's outputs with their items, in input order; for answers of one-off calls."""
+    chosen = (
+        select(Item, Output)
+        .join(Output, Output.item_id == Item.id)
+        .where(Item.job_id == job.id)
+        .order_by(Item.seq, Output.index)
+    )
+    return [(row[0], row[1]) for row in session.execute(chosen)]
+
+
+def filename(output: Output) -> str:
+    """What a saved copy should be called."""
+    return f"{output.id}.{EXTENSIONS.get(output.media_type, 'bin')}"

@@ -1,0 +1,128 @@
+"""Tenants and their API keys: making, checking and revoking them."""
+
+import hashlib
+import secrets
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, or_, select, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from shared.errors import Conflict, NotFound, Unauthenticated
+from shared.ids import new_id
+from shared.states import Scope
+from shared.tables.tenant import Key, Tenant
+
+KEY_PREFIX = "atl_"
+_HINT_LENGTH = 12
+
+_TOUCH = text("""
+    UPDATE keys SET last_used_at = now()
+    WHERE id = :key AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+""")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request. The tenant comes from here and from nowhere else."""
+
+    tenant_id: str
+    key_id: str
+    scopes: frozenset[Scope]
+
+
+def add_tenant(session: Session, name: str, weight: float = 1.0) -> Tenant:
+    """A new tenant. Raises Conflict when the name is taken."""
+    tenant = Tenant(id=new_id("tenant"), name=name, weight=weight)
+    session.add(tenant)
+    try:
+        session.flush()
+    except IntegrityError:
+        raise Conflict(f"There is a tenant {name!r} already.", param="name") from None
+    return tenant
+
+
+def tenant_named(session: Session, name: str) -> Tenant:
+    """The tenant of this name. Raises NotFound."""
+    found = session.scalar(select(Tenant).where(Tenant.name == name))
+    if found is None:
+        raise NotFound(f"No tenant {name!r}. Make it with: atelier tenant add {name}")
+    return found
+
+
+def add_key(
+    session: Session,
+    tenant_id: str,
+    name: str,
+    scopes: Sequence[Scope],
+    expires_at: datetime | None = None,
+) -> tuple[Key, str]:
+    """A new key: its row, and the key itself, which is shown this once and never stored."""
+    secret = _new_secret()
+    key = Key(
+        id=new_id("key"),
+        tenant_id=tenant_id,
+        name=name,
+        hash=_hash(secret),
+        hint=secret[:_HINT_LENGTH],
+        scopes=[str(scope) for scope in scopes],
+        expires_at=expires_at,
+    )
+    session.add(key)
+    session.flush()
+    return key, secret
+
+
+def authenticate(session: Session, secret: str) -> Caller:
+    """Who owns a key. Raises Unauthenticated when it is unknown, mistyped, expired or revoked."""
+    if not _well_formed(secret):
+        raise Unauthenticated
+    key = session.scalar(
+        select(Key).where(
+            Key.hash == _hash(secret),
+            Key.revoked_at.is_(None),
+            or_(Key.expires_at.is_(None), Key.expires_at > func.now()),
+        )
+    )
+    if key is None:
+        raise Unauthenticated("This API key is unknown, expired or revoked.")
+    session.execute(_TOUCH, {"key": key.id})
+    return Caller(key.tenant_id, key.id, frozenset(Scope(scope) for scope in key.scopes))
+
+
+def revoke_key(session: Session, tenant_id: str, key_id: str) -> None:
+    """Refuse a key from its next use on. Raises NotFound."""
+    revoked = update(Key).where(
+        Key.id == key_id, Key.tenant_id == tenant_id, Key.revoked_at.is_(None)
+    )
+    if session.execute(revoked.values(revoked_at=func.now())).rowcount == 0:  # type: ignore[attr-defined]
+        raise NotFound(f"No key {key_id!r} that is in use.")
+
+
+def keys_of(session: Session, tenant_id: str) -> Sequence[Key]:
+    """A tenant's keys, newest first."""
+    return session.scalars(
+        select(Key).where(Key.tenant_id == tenant_id).order_by(Key.id.desc())
+    ).all()
+
+
+def _new_secret() -> str:
+    body = secrets.token_urlsafe(32)
+    return f"{KEY_PREFIX}{body}{_checksum(body)}"
+
+
+def _checksum(body: str) -> str:
+    """Eight hex digits that tell a mistyped key from an unknown one without asking the database."""
+    return f"{zlib.crc32(body.encode()):08x}"
+
+
+def _well_formed(secret: str) -> bool:
+    body, checksum = secret.removeprefix(KEY_PREFIX)[:-8], secret[-8:]
+    return secret.startswith(KEY_PREFIX) and _checksum(body) == checksum
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

@@ -1,0 +1,189 @@
+"""The only reader of the environment: every setting is one field here, read once, unsafe values refused at start."""
+
+import os
+import socket
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.errors import Permanent
+
+
+def _default_home() -> Path:
+    # As root the embedded PostgreSQL runs as another user, who cannot enter /root.
+    return Path("/var/lib/atelier") if os.geteuid() == 0 else Path.home() / ".atelier"
+
+
+class Settings(BaseSettings):
+    """Settings of every process of an installation, read from `ATELIER_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="ATELIER_", frozen=True)
+
+    home: Path = Field(
+        default_factory=_default_home,
+        description="Folder for everything that `atelier up` keeps, and for workers' caches "
+        "(`~/.atelier`; as root `/var/lib/atelier`).",
+    )
+    host: str = Field("127.0.0.1", description="Address on which `atelier up` serves the API.")
+    port: int = Field(
+        8000, ge=1, le=65_535, description="Port on which `atelier up` serves the API."
+    )
+    public_url: str | None = Field(
+        None, description="Address of the API as clients see it; used in links to outputs."
+    )
+
+    database_url: str | None = Field(
+        None, description="PostgreSQL 15 or later; absent: `atelier up` starts its own."
+    )
+    redis_url: str | None = Field(
+        None, description="Redis or Valkey; absent: `atelier up` starts its own Valkey."
+    )
+    storage_url: str | None = Field(
+        None, description="`file:/folder` or `s3://bucket/prefix`; absent: a folder in `home`."
+    )
+    s3_endpoint: str | None = Field(
+        None, description="Address of an S3-compatible server; absent: AWS."
+    )
+    s3_access_key: SecretStr | None = Field(None, description="Access key for `s3:` storage.")
+    s3_secret_key: SecretStr | None = Field(None, description="Secret key for `s3:` storage.")
+    s3_region: str = Field("us-east-1", description="Region for `s3:` storage.")
+    s3_checksums: Literal["when_supported", "when_required"] = Field(
+        "when_required",
+        description="When boto3 adds its own checksums; many S3-compatible servers refuse its default.",
+    )
+
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Signs dashboard sessions; at least 32 characters. `atelier up` makes one.",
+    )
+    secure_cookies: bool = Field(
+        False,
+        description="Send session cookies over HTTPS only. Set it wherever TLS ends before the API.",
+    )
+    trusted_proxies: int = Field(
+        0, ge=0, le=5, description="Proxies in front whose forwarded headers are believed."
+    )
+
+    file_limit: int = Field(512 * 2**20, gt=0, description="Largest uploaded file, in bytes.")
+    body_limit: int = Field(
+        64 * 2**20, gt=0, description="Largest request body that is not a file, in bytes."
+    )
+    wait_seconds: float = Field(
+        30,
+        gt=0,
+        le=600,
+        description="How long a one-off call waits for its job before it cancels it.",
+    )
+    login_limit: str = Field(
+        "10 per 15 minutes", description="Sign-in attempts per account and per address."
+    )
+
+    lease_seconds: float = Field(40, ge=1, description="Life of a lease that is not renewed.")
+    renew_seconds: float = Field(10, gt=0, description="Interval of lease renewals.")
+    stop_poll_seconds: float = Field(
+        2, gt=0, description="Interval at which a worker reads stop flags."
+    )
+    sweep_seconds: float = Field(15, gt=0, description="Interval of the sweeper's passes.")
+    max_attempts: int = Field(3, ge=1, description="Errors after which an item has failed.")
+    max_crashes: int = Field(3, ge=1, description="Crashes after which an item has failed.")
+
+    threads: int | None = Field(
+        None,
+        ge=1,
+        description="Processor threads for torch in a worker; absent: shared out by `atelier up`.",
+    )
+    model_memory: int = Field(
+        4 * 2**30,
+        gt=0,
+        description="Bytes of loaded models that a worker keeps before it drops the oldest.",
+    )
+    checkpoint_seconds: float = Field(
+        30,
+        gt=0,
+        description="Interval of training checkpoints: what a killed training loses at most.",
+    )
+    families: Annotated[list[str], NoDecode] = Field(
+        [], description="Modules with further families, separated by commas; each defines `FAMILY`."
+    )
+    worker_name: str = Field(
+        default_factory=socket.gethostname,
+        description="Names this machine's workers in the dashboard.",
+    )
+
+    @field_validator("families", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            [part.strip() for part in value.split(",") if part.strip()]
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("storage_url")
+    @classmethod
+    def _known_storage(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("file:", "s3://")):
+            raise ValueError("must start with file: or s3://")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _one_driver(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        scheme, separator, rest = value.partition("://")
+        if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
+            raise ValueError("must be a postgresql:// address")
+        return f"postgresql+psycopg://{rest}"
+
+    @field_validator("secret_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 32:
+            raise ValueError("needs at least 32 characters; make one with: openssl rand -hex 32")
+        return value
+
+    @model_validator(mode="after")
+    def _lease_outlives_renewal(self) -> Self:
+        if self.renew_seconds * 2 > self.lease_seconds:
+            raise ValueError("lease_seconds must be at least twice renew_seconds")
+        return self
+
+    def required(self, name: str) -> str:
+        """The value of a setting that this process cannot do without. Raises Permanent if it is absent."""
+        value = getattr(self, name)
+        if value is None:
+            raise Permanent(
+                f"The setting ATELIER_{name.upper()} is missing; `atelier up` sets it itself."
+            )
+        return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+    @property
+    def cache(self) -> Path:
+        """Where a worker keeps copies of weights and data sets; safe to delete."""
+        home = (
+            self.home if os.access(self.home, os.W_OK) else Path(tempfile.gettempdir()) / "atelier"
+        )
+        return home / "cache"
+
+
+@cache
+def settings() -> Settings:
+    """This process's settings. Raises Permanent naming every bad variable at once."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(
+            f"ATELIER_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise Permanent(f"Unusable settings: {faults}") from None
+
+
+def environment() -> dict[str, str]:
+    """A copy of this process's environment, for the programs it starts."""
+    return dict(os.environ)

@@ -1,0 +1,222 @@
+"""Where files lie: an S3 bucket in production, a folder on one machine; the same keys in both.
+
+A key is a path of plain segments. Writing a key twice leaves the last content; nothing is ever half there.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import boto3
+from boto3.exceptions import Boto3Error
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.errors import Invalid, NotFound, StorageUnavailable, TooLarge
+from shared.settings import settings
+
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a listing says of one object."""
+
+    key: str
+    bytes: int
+    modified_at: float
+    """Seconds since 1970."""
+
+
+class Storage(Protocol):
+    """Objects by key. Every call raises StorageUnavailable when the storage is at fault."""
+
+    def put(self, key: str, source: IO[bytes], *, media_type: str) -> None:
+        """Store a stream from where it stands to its end."""
+
+    def open(self, key: str) -> IO[bytes]:
+        """A stream of the content; the caller closes it. Raises NotFound."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; no error when there is none."""
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """Every object whose key starts with `prefix`."""
+
+    def url(self, key: str, *, filename: str, media_type: str, expires_s: int) -> str | None:
+        """An address from which a client may fetch the content itself, or None if there is none."""
+
+
+class FolderStorage:
+    """Objects as files below a folder: the default of one machine."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def _path(self, key: str) -> Path:
+        segments = key.split("/")
+        if any(segment in {"", ".", ".."} or "\x00" in segment for segment in segments):
+            raise Invalid(f"{key!r} is not a storage key")
+        return self.folder.joinpath(*segments)
+
+    def put(self, key: str, source: IO[bytes], *, media_type: str) -> None:
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Written beside and renamed: a reader sees all of it or none.
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".put-", delete=False) as file:
+                try:
+                    shutil.copyfileobj(source, file, CHUNK_BYTES)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    os.replace(file.name, path)
+                except BaseException:
+                    os.unlink(file.name)
+                    raise
+        except OSError as error:
+            raise StorageUnavailable(f"Cannot write to {self.folder}: {error}") from error
+
+    def open(self, key: str) -> IO[bytes]:
+        try:
+            return self._path(key).open("rb")
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            raise NotFound(f"Nothing is stored under {key!r}.") from None
+        except OSError as error:
+            raise StorageUnavailable(f"Cannot read from {self.folder}: {error}") from error
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        for path in sorted(self.folder.rglob("*")):
+            key = path.relative_to(self.folder).as_posix()
+            if key.startswith(prefix) and path.is_file() and not path.name.startswith(".put-"):
+                stat = path.stat()
+                yield Stored(key, stat.st_size, stat.st_mtime)
+
+    def url(self, key: str, *, filename: str, media_type: str, expires_s: int) -> str | None:
+        return None
+
+
+class S3Storage:
+    """Objects in a bucket of Amazon S3 or of a server that speaks its protocol."""
+
+    def __init__(self, bucket: str, prefix: str, client: Any):
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.client = client
+
+    def put(self, key: str, source: IO[bytes], *, media_type: str) -> None:
+        with _s3_faults(key):
+            self.client.upload_fileobj(
+                source, self.bucket, self.prefix + key, ExtraArgs={"ContentType": media_type}
+            )
+
+    def open(self, key: str) -> IO[bytes]:
+        with _s3_faults(key):
+            return self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"]
+
+    def delete(self, key: str) -> None:
+        with _s3_faults(key):
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        with _s3_faults(prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    key = found["Key"].removeprefix(self.prefix)
+                    yield Stored(key, found["Size"], found["LastModified"].timestamp())
+
+    def url(self, key: str, *, filename: str, media_type: str, expires_s: int) -> str | None:
+        # Type and disposition are part of the signature: what was uploaded cannot pose as a page.
+        return self.client.generate_presigned_url(
+            "get_object",
+            Params={
+                "Bucket": self.bucket,
+                "Key": self.prefix + key,
+                "ResponseContentType": media_type,
+                "ResponseContentDisposition": f'attachment; filename="{filename}"',
+            },
+            ExpiresIn=expires_s,
+        )
+
+
+@contextmanager
+def _s3_faults(key: str) -> Iterator[None]:
+    """Turns boto3's errors into ours."""
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
+            raise NotFound(f"Nothing is stored under {key!r}.") from None
+        raise StorageUnavailable(f"The object storage failed: {error}") from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise StorageUnavailable(f"The object storage failed: {error}") from error
+
+
+def make_s3_client() -> Any:
+    """A boto3 client by the settings. Signature version 4 always: presigning may fall back to 2."""
+    ours = settings()
+    secret = {
+        name: value.get_secret_value()
+        for name, value in (
+            ("aws_access_key_id", ours.s3_access_key),
+            ("aws_secret_access_key", ours.s3_secret_key),
+        )
+        if value is not None
+    }
+    config = Config(
+        signature_version="s3v4",
+        retries={"mode": "standard", "max_attempts": 4},
+        connect_timeout=5,
+        read_timeout=30,
+        max_pool_connections=16,
+        request_checksum_calculation=ours.s3_checksums,
+        response_checksum_validation=ours.s3_checksums,
+    )
+    return boto3.client(
+        "s3", endpoint_url=ours.s3_endpoint, region_name=ours.s3_region, config=config, **secret
+    )
+
+
+@cache
+def storage() -> Storage:
+    """This process's storage, by the settings."""
+    url = urlsplit(settings().storage_url or f"file:{settings().home / 'objects'}")
+    if url.scheme == "file":
+        return FolderStorage(Path(unquote(url.path)))
+    return S3Storage(url.netloc, url.path.strip("/"), make_s3_client())
+
+
+class HashingReader:
+    """Reads a stream through SHA-256, counting bytes: whoever stores it learns both at its end."""
+
+    def __init__(self, source: IO[bytes], limit: int | None = None):
+        self.source = source
+        self.limit = limit
+        self.bytes = 0
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """Like a file's. Raises TooLarge once more than `limit` bytes have passed."""
+        chunk = self.source.read(size)
+        self.bytes += len(chunk)
+        if self.limit is not None and self.bytes > self.limit:
+            raise TooLarge(f"The file is larger than the limit of {self.limit} bytes.")
+        self._hash.update(chunk)
+        return chunk
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()

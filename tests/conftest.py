@@ -1,0 +1,93 @@
+"""Fixtures that all tests share: real engines, a clean database, settings of the test's own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+import shared.tables.metadata
+from migrations.commands import upgrade
+from shared import catalog
+from shared.db import engine, transaction
+from shared.embedded.engines import Urls, engines
+from shared.services import tenants
+from shared.settings import settings
+from shared.states import Scope
+from shared.storage import storage
+from shared.tables.tenant import Tenant
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def forget_settings() -> None:
+    """Have settings and what was made from them read anew."""
+    if engine.cache_info().currsize:
+        engine().dispose()
+    for cached in (settings, engine, storage, catalog.families):
+        cached.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data, which lies beside the project where there is one."""
+    if not DATA.is_dir():
+        pytest.skip(f"real data are not here ({DATA.name} beside the project is absent)")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
+    """A PostgreSQL and a Valkey of this test session, migrated."""
+    home = tmp_path_factory.mktemp("engines")
+    # The engine's user, who is not root, must be able to enter.
+    for folder in (home, home.parent, home.parent.parent):
+        folder.chmod(0o711)
+    with engines(home) as found:
+        os.environ["ATELIER_DATABASE_URL"] = str(found.database)
+        os.environ["ATELIER_REDIS_URL"] = str(found.redis)
+        forget_settings()
+        upgrade()
+        yield found
+        engine().dispose()
+
+
+@pytest.fixture
+def installation(urls: Urls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A clean installation: empty tables, empty Redis, an empty folder as storage. Gives its home."""
+    monkeypatch.setenv("ATELIER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ATELIER_SECRET_KEY", "test-secret-" + "0" * 32)
+    (tmp_path / "home").mkdir()
+    forget_settings()
+    _empty_tables()
+    _empty_redis(str(urls.redis))
+    yield tmp_path / "home"
+    forget_settings()
+
+
+def _empty_tables() -> None:
+    names = ", ".join(shared.tables.metadata.metadata.tables)
+    with transaction() as session:
+        session.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))
+
+
+def _empty_redis(url: str) -> None:
+    from redis import Redis
+
+    with Redis.from_url(url) as redis:
+        redis.flushall()
+
+
+@pytest.fixture
+def tenant(installation: Path) -> Tenant:
+    """A tenant."""
+    with transaction() as session:
+        return tenants.add_tenant(session, "acme")
+
+
+@pytest.fixture
+def api_key(tenant: Tenant) -> str:
+    """A key of that tenant that may do everything."""
+    with transaction() as session:
+        return tenants.add_key(session, tenant.id, "test", [Scope.ADMIN])[1]

@@ -1,0 +1,83 @@
+"""A family without a model, for tests and benchmarks of everything around models."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from shared.errors import Invalid
+from shared.family import Family, GenerationParams, TrainingParams
+from shared.states import Modality
+
+
+class StandInParams(GenerationParams):
+    """What the stand-in should do with the item."""
+
+    seconds: float = Field(0.0, ge=0, le=60, description="Time the item takes, without the processor.")
+    fault: str | None = Field(None, description="`raise`, `refuse`, `exit` or `once:<file>`.")
+    shape: str = Field("", description="Items of different shapes share no batch.")
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        if self.seconds > config.get("longest", 60):
+            raise Invalid("seconds: too long for this model", param="seconds")
+
+    def batch_shape(self) -> str:
+        return self.shape
+
+
+class StandIn:
+    """Says its seed, after the time it was asked to take."""
+
+    def load(self, weights: Path, device: Any) -> Any:
+        return _Loaded()
+
+    def generate(self, loaded: Any, requests: Sequence[Any], run: Any) -> Iterator[Any]:
+        from worker.family import Part, Refusal, Text
+
+        for position, request in enumerate(requests):
+            params = request.params
+            ends_at = time.monotonic() + params.seconds
+            while (left := ends_at - time.monotonic()) > 0:
+                if run.should_stop():
+                    return
+                time.sleep(min(left, 0.02))
+            if params.fault == "refuse":
+                yield Refusal(position, Invalid("seed: refused", param="seed"))
+                continue
+            _misbehave(params.fault)
+            for index in range(params.n):
+                seed = params.seed + index
+                yield Part(position, index, Text(f"seed {seed}"), seed, {"finish_reason": "stop"})
+
+    def trainee(self, dataset: Any, base: Any, params: TrainingParams, device: Any) -> Any:
+        raise NotImplementedError
+
+
+class _Loaded:
+    config: dict[str, Any] = {}  # noqa: RUF012 - the same for all
+    memory_bytes = 1
+
+
+def _misbehave(fault: str | None) -> None:
+    if fault == "raise":
+        raise RuntimeError("asked to raise")
+    if fault == "exit":
+        os._exit(9)
+    if fault and fault.startswith("once:"):
+        marker = Path(fault.removeprefix("once:"))
+        if not marker.exists():
+            marker.touch()
+            raise RuntimeError("asked to raise once")
+
+
+FAMILY = Family(
+    name="stand_in",
+    modality=Modality.TEXT,
+    summary="A family without a model, for tests.",
+    generation=StandInParams,
+    training=None,
+    implementation="tests.families.stand_in:StandIn",
+)

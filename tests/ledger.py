@@ -1,0 +1,72 @@
+"""What tests of the ledger share: a stand-in model, jobs of it, and the invariants from the outside."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from shared import catalog
+from shared.db import transaction
+from shared.services import jobs, models
+from shared.tables.job import Job
+from shared.tables.model import ModelVersion
+
+
+def add_stand_in(tenant_id: str, name: str = "stand-in") -> ModelVersion:
+    """Register a version of a stand-in model."""
+    with transaction() as session:
+        new = models.NewVersion("none", {}, {"longest": 60}, {})
+        return models.register(session, tenant_id, name, catalog.family("stand_in"), new)
+
+
+def submit(tenant_id: str, params: Sequence[dict[str, Any]], priority: int = 0) -> Job:
+    """Accept a generation job, one item for each of `params`."""
+    with transaction() as session:
+        common = jobs.Common(tenant_id, priority)
+        wanted = [jobs.Wanted(each) for each in params]
+        return jobs.create_generation(session, common, "stand-in", wanted)
+
+
+_FAULTS = {
+    "a job's counters differ from a recount": """
+        SELECT jobs.id FROM jobs LEFT JOIN items ON items.job_id = jobs.id AND items.step = 'run'
+        GROUP BY jobs.id
+        HAVING (jobs.total, jobs.queued, jobs.running, jobs.done, jobs.failed, jobs.cancelled)
+            IS DISTINCT FROM (count(items.id), count(*) FILTER (WHERE items.state = 'queued'),
+                count(*) FILTER (WHERE items.state = 'running'),
+                count(*) FILTER (WHERE items.state = 'done'),
+                count(*) FILTER (WHERE items.state = 'failed'),
+                count(*) FILTER (WHERE items.state = 'cancelled'))""",
+    "a flow's counters differ from a recount": """
+        SELECT flows.id FROM flows LEFT JOIN items ON items.flow_id = flows.id GROUP BY flows.id
+        HAVING (flows.queued, flows.running) IS DISTINCT FROM (
+            count(*) FILTER (WHERE items.state = 'queued'),
+            count(*) FILTER (WHERE items.state = 'running'))""",
+    "an item waits without a queue row, or a queue row stands without a waiting item": """
+        SELECT coalesce(items.id, queue.item_id) FROM (SELECT id FROM items WHERE state = 'queued') items
+        FULL JOIN queue ON queue.item_id = items.id WHERE items.id IS NULL OR queue.item_id IS NULL""",
+    "an item runs without the lease that it names": """
+        SELECT items.id FROM items LEFT JOIN leases ON leases.token = items.lease_token
+        WHERE items.state = 'running' AND (leases.token IS NULL OR items.id <> ALL(leases.items))""",
+    "a done item has not its number of outputs": """
+        SELECT items.id FROM items JOIN jobs ON jobs.id = items.job_id
+        LEFT JOIN outputs ON outputs.item_id = items.id
+        WHERE jobs.kind = 'generation' AND items.step = 'run' GROUP BY items.id
+        HAVING count(outputs.id) <> CASE WHEN items.state = 'done' THEN (items.params->>'n')::int ELSE 0 END""",
+    "a job has ended with items that have not": """
+        SELECT id FROM jobs WHERE state IN ('succeeded', 'partial', 'failed', 'cancelled')
+        AND queued + running > 0""",
+}
+
+
+def faults(session: Session) -> dict[str, list[Any]]:
+    """Every invariant of the ledger that does not hold, with the rows that break it."""
+    found = {what: list(session.execute(text(query)).scalars()) for what, query in _FAULTS.items()}
+    return {what: rows for what, rows in found.items() if rows}
+
+
+def assert_sound() -> None:
+    """Every invariant of the ledger holds."""
+    with transaction() as session:
+        assert faults(session) == {}

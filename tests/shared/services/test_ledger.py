@@ -1,0 +1,243 @@
+"""The ledger on real Postgres: accept, claim, commit, requeue, cancel, sweep."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from shared.db import transaction
+from shared.services import jobs, tenants
+from shared.services.ledger import sweep
+from shared.services.ledger.claim import Claim, claim
+from shared.services.ledger.commit import Done, Failed, NewOutput, Released, commit
+from shared.states import Lane
+from shared.tables.tenant import Tenant
+from tests.ledger import add_stand_in, assert_sound, submit
+
+OUTPUT = NewOutput(0, "text/plain", "key", 1, "0" * 64, 1, {}, {}, {})
+
+
+@pytest.fixture
+def model(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATELIER_FAMILIES", "tests.families.stand_in")
+    from tests.conftest import forget_settings
+
+    forget_settings()
+    add_stand_in(tenant.id)
+
+
+def take(count: int = 16, lane: Lane = Lane.TEXT) -> Claim:
+    with transaction() as session:
+        return claim(session, lane, "worker", count)
+
+
+def finish(found: Claim) -> set[int]:
+    with transaction() as session:
+        results = [Done(item.id, [OUTPUT]) for item in found.items]
+        return commit(session, found.token, results).items
+
+
+def state_of(job_id: str, tenant_id: str) -> str:
+    with transaction() as session:
+        return jobs.get(session, tenant_id, job_id).state
+
+
+@pytest.mark.usefixtures("model")
+class TestLife:
+    def test_a_job_is_accepted_claimed_and_done(self, tenant: Tenant) -> None:
+        job = submit(tenant.id, [{"seed": n} for n in range(20)])
+
+        first = take()
+        assert [item.seq for item in first.items] == list(range(16))
+        assert first.more
+        assert state_of(job.id, tenant.id) == "running"
+        assert_sound()
+
+        second = take()
+        assert len(finish(first)) == 16
+        assert len(finish(second)) == 4
+        assert state_of(job.id, tenant.id) == "succeeded"
+        assert not take().items
+        assert_sound()
+
+    def test_higher_priority_goes_first_within_a_tenant(self, tenant: Tenant) -> None:
+        submit(tenant.id, [{}], priority=0)
+        urgent = submit(tenant.id, [{}], priority=5)
+
+        assert [item.job_id for item in take(1).items] == [urgent.id]
+
+    def test_a_batch_holds_one_shape_and_is_filled_from_other_flows(self, tenant: Tenant) -> None:
+        submit(tenant.id, [{"shape": "a"}, {"shape": "b"}, {"shape": "a"}])
+        job = submit(tenant.id, [{"shape": "a"}])
+
+        found = take()
+
+        assert [item.params["shape"] for item in found.items] == ["a", "a", "a"]
+        assert found.items[-1].job_id == job.id
+
+    def test_a_tenant_with_few_items_is_not_behind_one_with_many(self, tenant: Tenant) -> None:
+        submit(tenant.id, [{"shape": "many"}] * 200)
+        take()
+        with transaction() as session:
+            other = tenants.add_tenant(session, "other").id
+        add_stand_in(other)
+        submit(other, [{"shape": "few"}])
+
+        served = [take().items[0].tenant_id for _ in range(2)]
+
+        assert other in served
+
+    def test_what_is_bad_refuses_the_whole_request_naming_every_item(self, tenant: Tenant) -> None:
+        from shared.errors import Invalid
+
+        with pytest.raises(Invalid) as caught:
+            submit(tenant.id, [{}, {"seconds": -1}, {"sedd": 1}])
+
+        assert "items[1].params.seconds" in caught.value.message
+        assert "items[2].params.sedd: there is no such field" in caught.value.message
+        assert not take().items
+        assert_sound()
+
+
+@pytest.mark.usefixtures("model")
+class TestFences:
+    def test_a_stale_token_cannot_commit(self, tenant: Tenant) -> None:
+        job = submit(tenant.id, [{}])
+        lost = take()
+        expire()
+        with transaction() as session:
+            assert sweep.recover(session, lost.token) is Lane.TEXT
+        again = take()
+
+        assert finish(lost) == set()
+        assert_sound()
+        assert len(finish(again)) == 1
+        assert finish(again) == set()
+        assert state_of(job.id, tenant.id) == "succeeded"
+        assert_sound()
+
+    def test_a_lease_that_lives_is_not_recovered(self, tenant: Tenant) -> None:
+        submit(tenant.id, [{}])
+        held = take()
+
+        with transaction() as session:
+            assert sweep.expired_leases(session) == []
+            assert sweep.recover(session, held.token) is None
+        assert_sound()
+
+    def test_an_item_that_crashes_its_worker_three_times_has_failed(self, tenant: Tenant) -> None:
+        job = submit(tenant.id, [{}, {}])
+        for crash in range(3):
+            found = take()
+            assert len(found.items) == (2 if crash < 2 else 1), "alone after two crashes"
+            expire()
+            with transaction() as session:
+                sweep.recover(session, found.token)
+                session.execute(text("UPDATE queue SET available_at = now()"))
+        found = take()
+        expire()
+        with transaction() as session:
+            sweep.recover(session, found.token)
+            job = jobs.get(session, tenant.id, job.id)
+
+        assert (job.state, job.failed) == ("failed", 2)
+        assert_sound()
+
+    def test_a_commit_under_an_unknown_token_changes_nothing(self, tenant: Tenant) -> None:
+        submit(tenant.id, [{}])
+        found = take()
+        with transaction() as session:
+            assert commit(session, uuid4(), [Done(found.items[0].id, [OUTPUT])]).items == set()
+        assert_sound()
+
+
+@pytest.mark.usefixtures("model")
+class TestRetries:
+    def test_an_error_is_retried_after_a_pause_until_its_attempts_are_spent(
+        self, tenant: Tenant
+    ) -> None:
+        job = submit(tenant.id, [{}])
+        for attempt in (1, 2, 3):
+            found = take()
+            assert found.items[0].attempt == attempt
+            with transaction() as session:
+                failed = Failed(found.items[0].id, {"code": "internal", "message": "x"}, retry=True)
+                commit(session, found.token, [failed])
+            assert not take().items, "it pauses"
+            with transaction() as session:
+                session.execute(text("UPDATE queue SET available_at = now()"))
+            assert_sound()
+
+        assert state_of(job.id, tenant.id) == "failed"
+
+    def test_a_release_spends_no_attempt(self, tenant: Tenant) -> None:
+        submit(tenant.id, [{}])
+        found = take()
+        with transaction() as session:
+            committed = commit(session, found.token, [Released(found.items[0].id)])
+
+        assert committed.hints == {Lane.TEXT}
+        assert take().items[0].attempt == 1
+        assert_sound()
+
+    def test_retrying_a_job_runs_only_what_is_not_done(self, tenant: Tenant) -> None:
+        job = submit(tenant.id, [{}, {}])
+        found = take()
+        with transaction() as session:
+            bad = Failed(found.items[1].id, {"code": "x", "message": "x"})
+            commit(session, found.token, [Done(found.items[0].id, [OUTPUT]), bad])
+        assert state_of(job.id, tenant.id) == "partial"
+
+        with transaction() as session:
+            jobs.retry(session, tenant.id, job.id)
+        again = take()
+
+        assert [item.seq for item in again.items] == [1]
+        finish(again)
+        assert state_of(job.id, tenant.id) == "succeeded"
+        assert_sound()
+
+
+@pytest.mark.usefixtures("model")
+class TestCancel:
+    def test_what_waits_ends_at_once_and_what_is_done_stays(self, tenant: Tenant) -> None:
+        job = submit(tenant.id, [{}] * 3)
+        finish(take(1))
+        with transaction() as session:
+            cancelled = jobs.cancel(session, tenant.id, job.id)
+
+        assert (cancelled.state, cancelled.done, cancelled.cancelled) == ("cancelled", 1, 2)
+        assert_sound()
+
+    def test_what_runs_is_asked_to_stop_and_ends_as_cancelled(self, tenant: Tenant) -> None:
+        job = submit(tenant.id, [{}])
+        found = take()
+        with transaction() as session:
+            assert jobs.cancel(session, tenant.id, job.id).state == "cancelling"
+            flag = session.execute(text("SELECT stop FROM leases")).scalar_one()
+        assert flag == "cancel"
+
+        with transaction() as session:
+            commit(session, found.token, [Released(found.items[0].id)])
+        assert state_of(job.id, tenant.id) == "cancelled"
+        assert_sound()
+
+    def test_a_finish_that_wins_the_race_counts_as_done(self, tenant: Tenant) -> None:
+        job = submit(tenant.id, [{}])
+        found = take()
+        with transaction() as session:
+            jobs.cancel(session, tenant.id, job.id)
+        finish(found)
+
+        with transaction() as session:
+            ended = jobs.get(session, tenant.id, job.id)
+        assert (ended.state, ended.done) == ("cancelled", 1)
+        assert_sound()
+
+
+def expire() -> None:
+    with transaction() as session:
+        session.execute(text("UPDATE leases SET expires_at = now() - interval '1 second'"))
+
+

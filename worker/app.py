@@ -1,0 +1,55 @@
+"""The worker's Celery application: one task, torch only in the child process, orderly shutdown.
+
+Started by: celery -A worker.app worker -Q <lanes>
+"""
+
+import logging
+from typing import Any
+
+from celery import signals
+
+from shared.db import engine, transaction
+from shared.queues import make_celery
+from shared.services.ledger import leases
+from shared.states import Lane, Stop
+from worker import identity
+
+log = logging.getLogger(__name__)
+
+app = make_celery()
+# A process per worker: a thread could not be killed, and torch must not be forked with its threads.
+app.conf.update(imports=["worker.tasks"], worker_pool="prefork", worker_concurrency=1)
+
+
+@signals.setup_logging.connect
+def _log(**_: Any) -> None:
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+@signals.celeryd_after_setup.connect
+def _learn_lanes(instance: Any, **_: Any) -> None:
+    """In the parent: which lanes it was told to listen to."""
+    identity.lanes[:] = [Lane(name) for name in instance.app.amqp.queues.consume_from]
+
+
+@signals.worker_process_init.connect
+def _warm_up(**_: Any) -> None:
+    """In the child: import torch now where models will run, so that the first item need not wait."""
+    from worker.host import host
+
+    if set(identity.lanes) - {Lane.LIGHT}:
+        log.info("%s computes on %s", host().name, host().device)
+        host().models  # noqa: B018 - made by being asked for
+    else:
+        host()
+
+
+@signals.worker_shutting_down.connect
+def _shut_down(**_: Any) -> None:
+    """In the parent, on SIGTERM: have the child finish or release what it holds."""
+    with transaction() as session:
+        leases.ask_worker(session, identity.name, Stop.SHUTDOWN)
+    # The child has a pool of its own; this one was for the one statement.
+    engine().dispose()

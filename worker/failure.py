@@ -1,0 +1,24 @@
+"""What an exception means for the item that raised it: a pause, another attempt, or the end."""
+
+import logging
+
+from shared.errors import Permanent, Retryable
+from shared.services.ledger.commit import Failed, Released, Result
+
+log = logging.getLogger(__name__)
+
+_PAUSE_S = 5.0
+"""How long an item rests after a fault of the storage or the database, which costs it no attempt."""
+
+
+def failure(item: int, error: Exception) -> Result:
+    """What an exception means for its item: a pause, another attempt, or the end."""
+    if isinstance(error, Retryable):
+        return Released(item, delay_s=_PAUSE_S)
+    if isinstance(error, Permanent):
+        told = {"code": error.code, "message": error.message, "param": error.param}
+        return Failed(item, told)
+    log.error("item %d raised", item, exc_info=error)
+    return Failed(
+        item, {"code": "internal", "message": f"{type(error).__name__}: {error}"}, retry=True
+    )

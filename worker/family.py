@@ -1,0 +1,139 @@
+"""The worker's half of a family: what it can do, and the values that pass between it and its host.
+
+A family knows nothing of the database, of storage or of Celery: everything here runs in a test, in a
+worker and on a bare GPU machine alike. Shapes: N examples, H height, W width, C channels.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from shared.errors import Permanent
+from shared.family import GenerationParams, TrainingParams
+from worker.dataset import Dataset
+
+JsonDict = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture: uint8 (H, W, C) with C of 1 (grey) or 3 (RGB)."""
+
+    pixels_hwc: np.ndarray
+
+
+@dataclass(frozen=True)
+class Text:
+    """A continuation, without its prompt."""
+
+    text: str
+
+
+Media = Image | Text
+
+
+@dataclass(frozen=True)
+class Request:
+    """One item's parameters, complete: `params.seed` is set."""
+
+    params: GenerationParams
+
+
+@dataclass(frozen=True)
+class Part:
+    """One finished output."""
+
+    request: int
+    """Index into the requests."""
+    index: int
+    """Which of the request's outputs, from 0."""
+    media: Media
+    seed: int
+    """Seed of exactly this output."""
+    facts: JsonDict = field(default_factory=dict)
+    """What the output's record should say beside it: label, token counts, finish reason, …"""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One request that cannot be generated as it is; its neighbours are not touched by it."""
+
+    request: int
+    """Index into the requests."""
+    error: Permanent
+
+
+class Run(Protocol):
+    """All that a family knows of its host while it generates."""
+
+    def should_stop(self) -> bool:
+        """True once the work should end early; the family then returns."""
+
+    def progress(self, fraction: float) -> None:
+        """Work done so far, 0 to 1; also tells the host that the work moves."""
+
+
+class Loaded(Protocol):
+    """A model ready to run."""
+
+    config: JsonDict
+    """What `config.json` beside the weights says: architecture, labels, context length."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory its weights take."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything a training needs to go on from a step: tensors by name, and JSON."""
+
+    tensors: Mapping[str, torch.Tensor]
+    facts: JsonDict
+
+
+class Trainee(Protocol):
+    """A model in training. The harness (worker/trainer.py) owns the loop, budgets and checkpoints."""
+
+    def advance(self, fraction: float, learning_rate_scale: float) -> dict[str, float]:
+        """Make one optimisation step and return its losses by name (plain floats).
+
+        `fraction` (0 to 1) is the part of the budget that is spent: schedules follow it.
+        `learning_rate_scale` multiplies the schedule (1, or less after a divergence).
+        """
+
+    def snapshot(self) -> Snapshot:
+        """The whole training state: weights, EMA, optimisers, generators, data order."""
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Continue from a snapshot as if the training had never ended."""
+
+    def loaded(self) -> Loaded:
+        """The model as it would be served now: the EMA's weights, in evaluation mode."""
+
+    def save(self, folder: Path) -> None:
+        """Write what `Family.load` reads: `config.json`, `model.safetensors`, …"""
+
+
+class Implementation(Protocol):
+    """A family's code: one class in `worker/<modality>/<family>/family.py`."""
+
+    def load(self, weights: Path, device: torch.device) -> Loaded:
+        """Load a folder of safetensors and JSON. Raises Permanent when it cannot be this family."""
+
+    def generate(
+        self, loaded: Loaded, requests: Sequence[Request], run: Run
+    ) -> Iterator[Part | Refusal]:
+        """Yield every output of every request, in any order, each once; or one Refusal of a request.
+
+        The same parameters and seed give the same content whatever else is among `requests`.
+        """
+
+    def trainee(
+        self, dataset: Dataset, base: Loaded | None, params: TrainingParams, device: torch.device
+    ) -> Trainee:
+        """A model in training, from `base`'s weights or from nothing."""

@@ -1,0 +1,160 @@
+"""Generation of one batch: the forward pass, then encode and store, apart so that they can overlap."""
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from shared.errors import Permanent
+from shared.services.ledger.claim import Claimed
+from shared.services.ledger.commit import Done, NewOutput, Released, Result
+from shared.states import Stage
+from shared.version import code_version
+from worker.failure import failure
+from worker.family import Part, Refusal, Request
+from worker.host import Host
+from worker.lease import Lease
+from worker.media import encode
+from worker.registry import Ready
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Outcome:
+    """What a forward pass brought: whole items to be stored, and results of the others."""
+
+    ready: Ready | None = None
+    device: str = ""
+    seconds: float = 0.0
+    """Of one item's share."""
+    parts: dict[int, list[Part]] = field(default_factory=dict)
+    """Outputs by item, for items that are whole."""
+    items: dict[int, Claimed] = field(default_factory=dict)
+    results: list[Result] = field(default_factory=list)
+
+
+class _LeaseRun:
+    """What a family sees of its host while it generates."""
+
+    def __init__(self, lease: Lease):
+        self.lease = lease
+
+    def should_stop(self) -> bool:
+        return self.lease.should_stop()
+
+    def progress(self, fraction: float) -> None:
+        self.lease.touch()
+
+
+def forward(host: Host, items: Sequence[Claimed], lease: Lease) -> Outcome:
+    """Run items of one model version. Never raises: what goes wrong becomes a result of its item."""
+    try:
+        lease.enter(Stage.LOAD)
+        ready = host.models.get(str(items[0].model_version_id))
+    except Exception as error:
+        return Outcome(results=[failure(item.id, error) for item in items])
+    lease.enter(Stage.FORWARD)
+    began = time.monotonic()
+    outcome = Outcome(ready, host.device_name, items={item.id: item for item in items})
+    _generate(ready, items, lease, outcome)
+    outcome.seconds = (time.monotonic() - began) / len(items)
+    return outcome
+
+
+def _generate(ready: Ready, items: Sequence[Claimed], lease: Lease, outcome: Outcome) -> None:
+    """Generate; a batch that raises is halved, so that one bad item does not fail its neighbours.
+
+    Halving changes no content: the same seed gives the same content in whatever batch.
+    """
+    try:
+        requests = [Request(ready.family.generation.model_validate(item.params)) for item in items]
+        made = list(ready.code.generate(ready.loaded, requests, _LeaseRun(lease)))
+    except Exception as error:
+        if len(items) == 1:
+            outcome.results.append(failure(items[0].id, error))
+            return
+        log.warning("a batch of %d raised %r; running its halves", len(items), error)
+        half = len(items) // 2
+        _generate(ready, items[:half], lease, outcome)
+        _generate(ready, items[half:], lease, outcome)
+        return
+    _sort(items, requests, made, outcome)
+
+
+def _sort(
+    items: Sequence[Claimed],
+    requests: Sequence[Request],
+    made: Iterable[Part | Refusal],
+    outcome: Outcome,
+) -> None:
+    """Whole items to `parts`; refused ones failed; unfinished ones (the run was stopped) released."""
+    parts: dict[int, list[Part]] = defaultdict(list)
+    refused: dict[int, Permanent] = {}
+    for part in made:
+        if isinstance(part, Refusal):
+            refused[part.request] = part.error
+        else:
+            parts[part.request].append(part)
+    for position, (item, request) in enumerate(zip(items, requests, strict=True)):
+        if position in refused:
+            outcome.results.append(failure(item.id, refused[position]))
+        elif len(parts[position]) == request.params.n:
+            outcome.parts[item.id] = sorted(parts[position], key=lambda part: part.index)
+        else:
+            outcome.results.append(Released(item.id))
+
+
+def store(outcome: Outcome, lease: Lease, pool: Executor) -> list[Result]:
+    """Encode and store every whole item's outputs. Never raises; gives a result for each item."""
+    lease.enter(Stage.STORE)
+    futures: dict[int, list[Future[NewOutput]]] = {
+        item: [pool.submit(_store_part, outcome, outcome.items[item], part) for part in parts]
+        for item, parts in outcome.parts.items()
+    }
+    results = list(outcome.results)
+    for item, stored in futures.items():
+        try:
+            outputs = [future.result() for future in stored]
+        except Exception as error:
+            results.append(failure(item, error))
+        else:
+            results.append(Done(item, outputs, outcome.seconds))
+        lease.touch()
+    return results
+
+
+def _store_part(outcome: Outcome, item: Claimed, part: Part) -> NewOutput:
+    encoded = encode(part.media)
+    key = f"{item.tenant_id}/outputs/{item.job_id}/{item.id}/{part.index}/{encoded.sha256}"
+    encoded.store(key)
+    return NewOutput(
+        index=part.index,
+        media_type=encoded.media_type,
+        key=key,
+        bytes=len(encoded.content),
+        sha256=encoded.sha256,
+        seed=part.seed,
+        facts=part.facts,
+        scores={},
+        provenance=_provenance(outcome),
+    )
+
+
+def _provenance(outcome: Outcome) -> dict[str, Any]:
+    ready = outcome.ready
+    assert ready is not None
+    return {
+        "model": ready.name,
+        "family": ready.family.name,
+        "weights_hash": ready.weights_hash,
+        "untrained": ready.untrained,
+        "code_version": code_version(),
+        "libraries": {"torch": version("torch")},
+        "device": outcome.device,
+        "seconds": round(outcome.seconds, 4),
+    }

@@ -1,0 +1,86 @@
+"""The models a worker holds in memory: loaded once, least recently used out first."""
+
+import logging
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from importlib import import_module
+
+import torch
+
+from shared import catalog
+from shared.db import transaction
+from shared.family import Family
+from shared.services import models
+from worker.cache import fetch
+from worker.family import Implementation, Loaded
+
+log = logging.getLogger(__name__)
+
+
+def implementation(family: Family) -> Implementation:
+    """The worker's half of a family."""
+    module, _, name = family.implementation.partition(":")
+    return getattr(import_module(module), name)()
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model version in memory, with what its outputs' records say of it."""
+
+    version_id: str
+    name: str
+    """`digits@3`"""
+    weights_hash: str
+    family: Family
+    code: Implementation
+    loaded: Loaded
+    untrained: bool
+
+
+class Models:
+    """Loaded model versions by id, within a budget of memory."""
+
+    def __init__(self, device: torch.device, budget_bytes: int):
+        self.device = device
+        self.budget_bytes = budget_bytes
+        self._held: OrderedDict[str, Ready] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, version_id: str) -> Ready:
+        """A version ready to run. Raises StorageUnavailable, IntegrityError, or Permanent from its family."""
+        with self._lock:
+            found = self._held.get(version_id)
+            if found is None:
+                found = self._held[version_id] = self._load(version_id)
+                self._shrink()
+            self._held.move_to_end(version_id)
+            return found
+
+    def names(self) -> list[str]:
+        """What is held, the least recently used first."""
+        return [ready.name for ready in list(self._held.values())]
+
+    def _load(self, version_id: str) -> Ready:
+        with transaction() as session:
+            model, version = models.version_by_id(session, version_id)
+        family = catalog.family(model.family)
+        code = implementation(family)
+        folder = fetch(version.prefix, dict(version.files), f"models/{version.weights_hash}")
+        return Ready(
+            version_id,
+            f"{model.name}@{version.version}",
+            version.weights_hash,
+            family,
+            code,
+            code.load(folder, self.device),
+            bool(version.card.get("untrained")),
+        )
+
+    def _shrink(self) -> None:
+        while len(self._held) > 1 and self._bytes() > self.budget_bytes:
+            name, _ = self._held.popitem(last=False)
+            log.info("model %s left memory", name)
+
+    def _bytes(self) -> int:
+        return sum(ready.loaded.memory_bytes for ready in self._held.values())
