@@ -1,15 +1,76 @@
-"""Options of data set preparation."""
+"""What may be asked of a preparation: options that the API checks and a worker runs with."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Literal, Self
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from shared.errors import Invalid
 from shared.states import Modality
 
+Size = Literal[16, 28, 32, 64, 128]
+SIZES: tuple[Size, ...] = (16, 28, 32, 64, 128)
+"""Sides of a prepared image in pixels."""
 
-class ImageOptions(BaseModel):
-    """Provisional."""
+
+class Options(BaseModel):
+    """What every preparation takes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    deduplicate: bool = Field(
+        True,
+        description="Drop exact and near duplicates. Near ones are looked for among images of at "
+        "least 64 pixels a side and documents of at least 100 characters; smaller must be equal.",
+    )
+    validation: float = Field(
+        0.1,
+        ge=0,
+        le=0.4,
+        description="Share for validation. An example's content alone decides where it goes, so "
+        "shares are met on average and adding examples never moves one.",
+    )
+    test: float = Field(0.1, ge=0, le=0.4, description="Share for the final test; as `validation`.")
 
-def options_for(modality: Modality) -> type[BaseModel]:
-    return ImageOptions
+
+class ImageOptions(Options):
+    """Square images, grey or colour. Labels come from `labels.csv`, or else from folder names."""
+
+    size: Size | None = Field(
+        32,
+        description="Side in pixels; null takes the largest supported size that is not above the "
+        "median of the images' shorter sides.",
+    )
+    mode: Literal["grey", "colour", "auto"] = Field(
+        "auto", description="`auto` is grey when no image has any colour."
+    )
+    policy: Literal["crop", "pad", "stretch"] = Field(
+        "crop",
+        description="How an image becomes square: `crop` keeps its centre, `pad` adds white "
+        "borders, `stretch` changes its proportions.",
+    )
+
+
+class TextOptions(Options):
+    """Documents of Unicode text, from tables (JSONL, CSV, Parquet) and plain files."""
+
+    column: str = Field("text", min_length=1, description="The tables' column with the text.")
+    label_column: str | None = Field(
+        None, min_length=1, description="The tables' column with a label; absent: no labels."
+    )
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> Self:
+        if self.label_column == self.column:
+            raise ValueError("label_column: must name another column than `column`")
+        return self
+
+
+def options_for(modality: Modality) -> type[ImageOptions] | type[TextOptions]:
+    """The options of this modality. Raises Invalid where no data set of it can be prepared."""
+    if modality == Modality.IMAGE:
+        return ImageOptions
+    if modality == Modality.TEXT:
+        return TextOptions
+    raise Invalid(
+        f"modality: data sets of {modality} cannot be prepared; use image or text", param="modality"
+    )

@@ -3,6 +3,7 @@
 import os
 import socket
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -187,3 +188,9 @@ def settings() -> Settings:
 def environment() -> dict[str, str]:
     """A copy of this process's environment, for the programs it starts."""
     return dict(os.environ)
+
+
+def adopt(values: Mapping[str, str]) -> None:
+    """Set variables for this process and the programs it starts, and read the settings anew."""
+    os.environ.update(values)
+    settings.cache_clear()

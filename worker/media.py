@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from shared.storage import storage
 from worker.family import Image, Media, Text
-from worker.image import media as image
-from worker.text import media as text
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,13 @@ class Encoded:
 
 def encode(media: Media) -> Encoded:
     """The file that an output is stored and delivered as."""
+    # Imported at need: a worker of text has no use for what pictures need.
     match media:
         case Image():
-            return Encoded(image.encode(media), "image/png")
+            from worker.image.media import encode as encode_image
+
+            return Encoded(encode_image(media), "image/png")
         case Text():
-            return Encoded(text.encode(media), "text/plain; charset=utf-8")
+            from worker.text.media import encode as encode_text
+
+            return Encoded(encode_text(media), "text/plain; charset=utf-8")

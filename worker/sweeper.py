@@ -70,18 +70,7 @@ PASSES: tuple[Callable[[], None], ...] = (
 
 def sweep_once() -> None:
     """Run every pass; one that fails does not keep the others from running."""
-    for run in def tidy_trainings() -> None:
-    """Delete the checkpoints of trainings that have succeeded; sheets and models stay."""
-    with transaction() as session:
-        over = [(job.id, job.tenant_id) for job in models.trainings_to_tidy(session)]
-    for job_id, tenant_id in over:
-        remove(f"{tenant_id}/jobs/{job_id}/checkpoints")
-        remove(f"{tenant_id}/jobs/{job_id}/best")
-        with transaction() as session:
-            models.forget_checkpoints(session, job_id)
-
-
-PASSES:
+    for run in PASSES:
         try:
             run()
         except (SQLAlchemyError, RedisError, Retryable) as error:

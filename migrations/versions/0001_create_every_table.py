@@ -122,6 +122,7 @@ def upgrade() -> None:
         sa.Column("options", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("hash", sa.String(length=64), nullable=True),
         sa.Column("prefix", sa.String(), nullable=True),
+        sa.Column("prepared", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("report", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("job_id", sa.String(), nullable=True),
         sa.Column(

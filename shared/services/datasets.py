@@ -135,3 +135,23 @@ def list_datasets(session: Session, tenant_id: str, cursor: Cursor) -> Page[Data
     """A page of a tenant's data sets."""
     chosen = select(Dataset).where(Dataset.tenant_id == tenant_id)
     return page(session, chosen, Dataset.id, cursor)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A data set's sample sheet in storage."""
+
+    key: str
+    filename: str
+    media_type: str
+
+
+_SHEETS = {"sheet.png": "image/png", "sheet.txt": "text/plain; charset=utf-8"}
+
+
+def sheet_of(dataset: Dataset) -> Sheet | None:
+    """A data set's sample sheet, if it is ready."""
+    for name, media_type in _SHEETS.items():
+        if name in (dataset.prepared or {}):
+            return Sheet(f"{dataset.prefix}/{name}", f"{dataset.name}-{name}", media_type)
+    return None

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from shared.errors import NotFound
 from shared.tables.job import Event
 
 
@@ -27,3 +28,11 @@ def events_of(session: Session, job_id: str, types: Sequence[str]) -> Sequence[E
     """A job's events of some types, oldest first."""
     chosen = select(Event).where(Event.job_id == job_id, Event.type.in_(types))
     return session.scalars(chosen.order_by(Event.id)).all()
+
+
+def event_of(session: Session, job_id: str, id_: int) -> Event:
+    """One event of a job. Raises NotFound."""
+    found = session.scalar(select(Event).where(Event.job_id == job_id, Event.id == id_))
+    if found is None:
+        raise NotFound(f"No event {id_} of job {job_id}.")
+    return found

@@ -152,32 +152,37 @@ def _check_unique(custom_id: str | None, seen: set[str], where: str) -> None:
     seen.add(custom_id)
 
 
-def create_training(
-    session: Session,
-    common: Common,
-    family_name: str,
-    dataset: str,
-    name: str,
-    params: dict[str, Any],
-    base: str | None = None,
-) -> Job:
-    """Accept a training: a new version of model `name`, from nothing or from `base`'s weights."""
-    family = catalog.family(family_name)
+@dataclass(frozen=True)
+class NewTraining:
+    """What a training job asks for."""
+
+    family: str
+    dataset: str
+    model: str
+    """The name under which a new version is registered."""
+    params: dict[str, Any]
+    base: str | None = None
+    """The model whose weights it starts from."""
+
+
+def create_training(session: Session, common: Common, new: NewTraining) -> Job:
+    """Accept a training. Hint lane `training` after the commit. Raises Invalid, NotFound or Conflict."""
+    family = catalog.family(new.family)
     if family.training is None:
         raise Invalid(f"family: {family.name} cannot be trained", param="family")
     try:
-        chosen = family.training.model_validate(params)
+        params = family.training.model_validate(new.params)
     except ValidationError as error:
         raise invalid(error, "params") from None
-    prepared = datasets.resolve(session, common.tenant_id, dataset)
-    _check_modality(prepared, family)
-    models.check_target(session, common.tenant_id, name, family)
-    job = _long_job(common, JobKind.TRAINING, family.name, name, prepared.id)
-    job.params = chosen.model_dump(mode="json")
-    if base is not None:
-        model, version = models.resolve(session, common.tenant_id, base, param="base")
+    dataset = datasets.resolve(session, common.tenant_id, new.dataset)
+    _check_modality(dataset, family)
+    models.check_target(session, common.tenant_id, new.model, family)
+    job = _long_job(common, JobKind.TRAINING, family.name, new.model, dataset.id)
+    job.params = params.model_dump(mode="json")
+    if new.base is not None:
+        model, version = models.resolve(session, common.tenant_id, new.base, param="base")
         if model.family != family.name:
-            raise Invalid(f"base: {base!r} is of family {model.family}", param="base")
+            raise Invalid(f"base: {new.base!r} is of family {model.family}", param="base")
         job.model_version_id = version.id
     session.add(job)
     add_items(session, job, [NewItem(batch_key=job.id)])
@@ -266,6 +271,13 @@ _AHEAD = text("""
 """)
 
 
+def progress(job: Job) -> float:
+    """How far a job is, 0 to 1: by its items, or for a job of one long item by what its worker says."""
+    ended = job.done + job.failed + job.cancelled + job.expired
+    by_items = ended / job.total if job.total else 0.0
+    return by_items if job.kind == JobKind.GENERATION else max(by_items, job.progress)
+
+
 def position(session: Session, job: Job) -> int | None:
     """About how many items run before this job's last one; None once nothing of it waits.
 
@@ -339,12 +351,13 @@ def done_items(session: Session, job: Job) -> Iterator[tuple[Item, list[Output]]
         yield item, [row[1] for row in pairs]
 
 
-def undone_items(session: Session, job: Job) -> Iterator[Item]:
+def undone_items(session: Session, job: Job, limit: int | None = None) -> Iterator[Item]:
     """A job's items that are not done, in input order. Memory stays flat."""
     chosen = (
         select(Item)
         .where(Item.job_id == job.id, Item.step == Step.RUN, Item.state != ItemState.DONE)
         .order_by(Item.seq)
+        .limit(limit)
         .execution_options(yield_per=1000)
     )
     yield from session.scalars(chosen)

@@ -1,0 +1,92 @@
+"""The API's application: wiring only. Nothing is built when this module is imported."""
+
+import os
+
+from flask import redirect
+from flask_openapi import OpenAPI
+from flask_openapi_swagger.plugins import RegisterPlugin
+from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wrappers import Response as AnyResponse
+
+from api import auth, errors, requests
+from api.dashboard.app import add_dashboard
+from api.openai import completions, files, images
+from api.openai import models as openai_models
+from api.routes import datasets, families, health, jobs, keys, models, outputs
+from shared.settings import settings
+
+INFO = {
+    "title": "Atelier",
+    "version": "1",
+    "description": "Batches of generation jobs, training jobs and their outputs. Under `/v1` the shapes "
+    "of the OpenAI API; under `/api/v1` everything the system can do.",
+}
+BLUEPRINTS = (
+    files.blueprint,
+    completions.blueprint,
+    images.blueprint,
+    openai_models.blueprint,
+    datasets.blueprint,
+    jobs.blueprint,
+    outputs.blueprint,
+    models.blueprint,
+    families.blueprint,
+    keys.blueprint,
+    health.blueprint,
+)
+
+
+def create_app() -> OpenAPI:
+    """A new application by the settings."""
+    app = OpenAPI(
+        __name__,
+        info=INFO,
+        security_schemes={"key": {"type": "http", "scheme": "bearer"}},
+        validation_error_status=400,
+        validation_error_model=errors.ErrorAnswer,
+        validation_error_callback=errors.answer_validation,
+        responses={"default": errors.ErrorAnswer},
+        doc_ui=False,
+        static_folder=None,
+    )
+    ours = settings()
+    app.config.update(
+        SECRET_KEY=ours.required("secret_key"),
+        SESSION_COOKIE_SECURE=ours.secure_cookies,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    if ours.trusted_proxies:
+        hops = ours.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    requests.add_to(app)
+    auth.add_to(app)
+    errors.add_to(app)
+    for blueprint in BLUEPRINTS:
+        app.register_api(blueprint)
+    _add_documentation(app)
+    add_dashboard(app)
+    return app
+
+
+def _add_documentation(app: OpenAPI) -> None:
+    """`/openapi.json`, generated from the code, and `/docs`, a page to read and try it."""
+
+    def specification() -> AnyResponse:
+        return app.api_doc
+
+    def docs() -> AnyResponse:
+        return redirect("/docs/swagger")
+
+    app.add_url_rule("/openapi.json", "openapi", auth.public(specification))
+    app.add_url_rule("/docs", "docs", auth.public(docs))
+    page = RegisterPlugin.register(doc_url="../openapi.json")
+    app.register_blueprint(page, url_prefix="/docs")
+    auth.PUBLIC_PREFIXES.append("/docs/")
+
+
+def application() -> OpenAPI:
+    """What gunicorn serves: `gunicorn 'api.app:application()'`."""
+    os.umask(0o077)
+    return create_app()

@@ -1,0 +1,166 @@
+"""The command line `atelier`: a command parses and calls one service.
+
+Keys and passwords go to stdout alone, so that scripts can take them; everything else goes to stderr.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from shared import catalog
+from shared.db import transaction
+from shared.errors import AtelierError
+from shared.services import imports, models, tenants
+from shared.settings import settings
+from shared.states import Role, Scope
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def says_errors(command: Command) -> Command:
+    """Our errors as one sentence on stderr and exit code 1, without a traceback."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except AtelierError as error:
+            raise click.ClickException(error.message) from None
+
+    return run  # type: ignore[return-value]
+
+
+def tell(message: str) -> None:
+    """Say something to the person at the terminal."""
+    click.echo(message, err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="atelier")
+def main() -> None:
+    """Run and look after an Atelier installation."""
+
+
+@main.command()
+@says_errors
+def up() -> None:
+    """Run the whole installation here until Ctrl-C; data are kept in ATELIER_HOME."""
+    from api.installation import run
+
+    run(lambda address: tell(f"ready  {address}  (Ctrl-C stops it; data in {settings().home})"))
+
+
+@main.command()
+@click.option("--exit", "exit_", is_flag=True, help="End after the summary.")
+@click.option("--to", "folder", type=click.Path(path_type=Path), default=Path("demo-output"))
+@says_errors
+def demo(exit_: bool, folder: Path) -> None:
+    """Run the installation and the whole main job on it: data, training, generation, results."""
+    from api.demo.show import show
+
+    sys.exit(show(folder.absolute(), stay=not exit_))
+
+
+@main.command()
+@says_errors
+def migrate() -> None:
+    """Bring the database up to this release's tables."""
+    from migrations.commands import upgrade
+
+    upgrade()
+    tell("the database is up to date")
+
+
+@main.group()
+def tenant() -> None:
+    """Customers of this installation."""
+
+
+@tenant.command("add")
+@click.argument("name")
+@click.option("--weight", type=click.FloatRange(min=0.001), default=1.0, show_default=True)
+@says_errors
+def tenant_add(name: str, weight: float) -> None:
+    """Add a tenant; prints its id."""
+    _use_local()
+    with transaction() as session:
+        click.echo(tenants.add_tenant(session, name, weight).id)
+
+
+@main.group()
+def key() -> None:
+    """API keys."""
+
+
+@key.command("add")
+@click.option("--tenant", "tenant_name", required=True)
+@click.option("--name", default="command line", show_default=True)
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([scope.value for scope in Scope]),
+    help="May be given several times; none: read, generate and train.",
+)
+@says_errors
+def key_add(tenant_name: str, name: str, scopes: tuple[str, ...]) -> None:
+    """Add a key; prints it, this once."""
+    _use_local()
+    chosen = [Scope(scope) for scope in scopes] or [Scope.READ, Scope.GENERATE, Scope.TRAIN]
+    with transaction() as session:
+        owner = tenants.tenant_named(session, tenant_name)
+        click.echo(tenants.add_key(session, owner.id, name, chosen)[1])
+
+
+@main.group()
+def user() -> None:
+    """People who sign in to the dashboard."""
+
+
+@user.command("add")
+@click.argument("email")
+@click.option("--tenant", "tenant_name", required=True)
+@click.option(
+    "--role", type=click.Choice([role.value for role in Role]), default=Role.REVIEWER.value
+)
+@says_errors
+def user_add(email: str, tenant_name: str, role: str) -> None:
+    """Add a person; prints a password made for them."""
+    from api.dashboard.accounts import add_user
+
+    _use_local()
+    click.echo(add_user(email, tenant_name, Role(role)))
+
+
+@main.group()
+def model() -> None:
+    """Models."""
+
+
+@model.command("import")
+@click.argument("name")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--tenant", "tenant_name", required=True)
+@click.option("--family", "family_name", default="causal_lm", show_default=True)
+@says_errors
+def model_import(name: str, folder: Path, tenant_name: str, family_name: str) -> None:
+    """Register a folder of safetensors as a new version of a model; prints `name@version`."""
+    _use_local()
+    family = catalog.family(family_name)
+    with transaction() as session:
+        owner = tenants.tenant_named(session, tenant_name)
+    new = imports.store_folder(owner.id, folder, family)
+    with transaction() as session:
+        version = models.register(session, owner.id, name, family, new)
+    click.echo(f"{name}@{version.version}")
+
+
+def _use_local() -> None:
+    """Beside a running `atelier up`: the addresses of its engines, where the settings name none."""
+    from api.installation import adopt_running
+
+    adopt_running()

@@ -1,0 +1,136 @@
+"""People's accounts: what Flask-Security needs to know of our users, and adding one."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from flask_security import Security, UserMixin
+from flask_security.datastore import UserDatastore
+from flask_security.utils import hash_password
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from shared.db import transaction
+from shared.errors import Conflict, Invalid
+from shared.ids import new_id
+from shared.services import tenants
+from shared.states import Role
+from shared.tables.user import User
+
+_PASSWORD_BYTES = 12
+_FOUND_BY = frozenset({"email", "fs_uniquifier"})
+
+
+@dataclass
+class Person(UserMixin):  # type: ignore[misc]
+    """A user as Flask-Security sees one."""
+
+    id: str
+    tenant_id: str
+    email: str
+    password: str
+    active: bool
+    role: Role
+    # With a default, because Flask-Security looks for the name on the class.
+    fs_uniquifier: str = ""
+
+    @property
+    def roles(self) -> list[Role]:
+        # Flask-Security would want tables of roles and permissions; pages look at `role` themselves.
+        return []
+
+    @property
+    def row(self) -> User:
+        """What services take: who judges, and whose tenant it is."""
+        return User(id=self.id, tenant_id=self.tenant_id, email=self.email, role=self.role)
+
+
+class People(UserDatastore):  # type: ignore[misc]
+    """Flask-Security's view of the table `users`."""
+
+    def __init__(self) -> None:
+        super().__init__(Person, Role)
+
+    def find_user(self, case_insensitive: bool = False, **by: Any) -> Person | None:
+        (name, value), *_ = by.items()
+        if name not in _FOUND_BY:
+            return None
+        column = getattr(User, name)
+        matches = func.lower(column) == value.lower() if case_insensitive else column == value
+        with transaction() as session:
+            user = session.scalar(select(User).where(matches))
+        return _person(user) if user is not None else None
+
+    def put(self, person: Person) -> Person:
+        """Write what Flask-Security changes: a password hashed anew with newer parameters."""
+        with transaction() as session:
+            session.execute(
+                update(User).where(User.id == person.id).values(password=person.password)
+            )
+        return person
+
+    def commit(self) -> None:
+        """Each call above is a transaction of its own."""
+
+
+def _person(user: User) -> Person:
+    return Person(
+        user.id,
+        user.tenant_id,
+        user.email,
+        user.password,
+        user.active,
+        Role(user.role),
+        user.fs_uniquifier,
+    )
+
+
+def add_user(email: str, tenant_name: str, role: Role) -> str:
+    """Add a person and give the password made for them. Raises Invalid, NotFound or Conflict."""
+    email = email.strip().lower()
+    if "@" not in email[1:-1]:
+        raise Invalid(f"{email!r} is not an email address", param="email")
+    password = secrets.token_urlsafe(_PASSWORD_BYTES)
+    with transaction() as session:
+        user = User(
+            id=new_id("user"),
+            tenant_id=tenants.tenant_named(session, tenant_name).id,
+            email=email,
+            password=_hashed(password),
+            role=role,
+            fs_uniquifier=secrets.token_hex(32),
+        )
+        session.add(user)
+        try:
+            session.flush()
+        except IntegrityError:
+            raise Conflict(f"There is a user {email} already.", param="email") from None
+    return password
+
+
+def _hashed(password: str) -> str:
+    """argon2id, by the very settings with which sign-in verifies it."""
+    from api.app import create_app
+
+    with create_app().app_context():
+        return str(hash_password(password))
+
+
+def add_security(app: Any) -> None:
+    """Add sign-in and sign-out to the application."""
+    app.config.update(
+        SECURITY_URL_PREFIX="/dashboard",
+        SECURITY_PASSWORD_HASH="argon2",  # noqa: S106 - the name of a method
+        # Flask-Security wants a salt of the installation's beside argon2's own.
+        SECURITY_PASSWORD_SALT=app.config["SECRET_KEY"],
+        SECURITY_POST_LOGIN_VIEW="/dashboard/",
+        SECURITY_POST_LOGOUT_VIEW="/dashboard/login",
+        SECURITY_LOGOUT_METHODS=["POST"],
+        SECURITY_CSRF_IGNORE_UNAUTH_ENDPOINTS=False,
+        SECURITY_FLASH_MESSAGES=False,
+        SECURITY_SEND_REGISTER_EMAIL=False,
+        # One answer for an unknown address and a wrong password.
+        SECURITY_RETURN_GENERIC_RESPONSES=True,
+        SECURITY_EMAIL_VALIDATOR_ARGS={"check_deliverability": False, "test_environment": True},
+    )
+    Security(app, People(), register_blueprint=True)

@@ -1,0 +1,80 @@
+"""The dashboard: pages for people, signed in by email and password."""
+
+from flask import Blueprint, Flask, redirect, request
+from flask_bootstrap import Bootstrap5
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from flask_security import auth_required
+from flask_wtf import CSRFProtect
+from werkzeug.wrappers import Response as AnyResponse
+
+from api.auth import PUBLIC_PREFIXES, public
+from api.dashboard import datasets, jobs, models, overview, review, shown
+from api.dashboard.accounts import add_security
+from shared.settings import settings
+
+blueprint = Blueprint(
+    "dashboard",
+    __name__,
+    url_prefix="/dashboard",
+    template_folder="templates",
+    static_folder="static",
+)
+PAGES = (overview, jobs, review, models, datasets)
+_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; form-action 'self'"
+
+
+def add_dashboard(app: Flask) -> None:
+    """Add the pages, sign-in and their protections to the application."""
+    app.config.update(
+        BOOTSTRAP_SERVE_LOCAL=True,
+        # The API has keys and no cookies; only the pages need tokens against forged requests.
+        WTF_CSRF_CHECK_DEFAULT=False,
+        WTF_CSRF_TIME_LIMIT=None,
+    )
+    csrf = CSRFProtect(app)
+    Bootstrap5(app)
+    add_security(app)
+    _limit_sign_in(app)
+
+    pages = Blueprint("pages", __name__, url_prefix="/dashboard")
+    pages.before_request(auth_required("session")(lambda: None))
+    pages.before_request(csrf.protect)
+    for page in PAGES:
+        page.add_to(pages)
+    app.register_blueprint(pages)
+    app.register_blueprint(blueprint)
+    shown.add_filters(app)
+    app.after_request(_protect)
+    app.add_url_rule("/", "root", public(lambda: redirect("/dashboard/")))
+    for prefix in ("/dashboard/static/", "/bootstrap/"):
+        PUBLIC_PREFIXES.append(prefix)
+
+
+def _limit_sign_in(app: Flask) -> None:
+    """Limit attempts by account and by address: whoever guesses passwords is slowed down on both."""
+    limiter = Limiter(
+        get_remote_address,
+        app=app,
+        storage_uri=settings().required("redis_url"),
+        storage_options={"socket_timeout": 1, "socket_connect_timeout": 1},
+        key_prefix="atelier-sign-in",
+        # Without Redis each process counts for itself: slower guessing still, and people get in.
+        in_memory_fallback_enabled=True,
+        in_memory_fallback=[],
+    )
+    view = app.view_functions["security.login"]
+    by_address = limiter.limit(settings().login_limit, methods=["POST"])
+    by_account = limiter.limit(settings().login_limit, key_func=_account, methods=["POST"])
+    app.view_functions["security.login"] = by_account(by_address(view))
+
+
+def _account() -> str:
+    return f"account {request.form.get('email', '').strip().lower()}"
+
+
+def _protect(response: AnyResponse) -> AnyResponse:
+    if request.path.startswith("/dashboard"):
+        response.headers.setdefault("Content-Security-Policy", _POLICY)
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response

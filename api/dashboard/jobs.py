@@ -1,0 +1,120 @@
+"""Jobs: the list with its filters, and one job with progress, curves, sheets and outputs."""
+
+from typing import Any
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask_security import current_user
+from werkzeug.wrappers import Response as AnyResponse
+
+from api.contents import send
+from api.dashboard.shown import HEIGHT, WIDTH, curves
+from shared.db import transaction
+from shared.services import jobs, outputs
+from shared.services.events import event_of, events_of
+from shared.services.pages import Cursor
+from shared.states import JobKind, JobState, Role
+from shared.tables.job import Event
+
+_PAGE = 25
+_OUTPUTS = 60
+
+
+def add_to(pages: Blueprint) -> None:
+    pages.add_url_rule("/jobs", "jobs", list_)
+    pages.add_url_rule("/jobs/<id_>", "job", show)
+    pages.add_url_rule("/jobs/<id_>/live", "job_live", live)
+    pages.add_url_rule("/jobs/<id_>/cancel", "cancel_job", cancel, methods=["POST"])
+    pages.add_url_rule("/jobs/<id_>/sheets/<int:event_id>", "sheet", sheet)
+    pages.add_url_rule("/outputs/<id_>/content", "content", content)
+
+
+def list_() -> str:
+    kind, state = request.args.get("kind") or None, request.args.get("state") or None
+    only = jobs.Filter(
+        JobKind(kind) if kind in set(JobKind) else None,
+        JobState(state) if state in set(JobState) else None,
+        request.args.get("model") or None,
+    )
+    cursor = Cursor(after=request.args.get("after"), limit=_PAGE)
+    with transaction() as session:
+        found = jobs.list_jobs(session, current_user.tenant_id, cursor, only)
+    rows = [(job, jobs.progress(job)) for job in found.rows]
+    return render_template(
+        "dashboard/jobs.html",
+        rows=rows,
+        only=only,
+        has_more=found.has_more,
+        kinds=list(JobKind),
+        states=list(JobState),
+    )
+
+
+def show(id_: str) -> str:
+    return render_template("dashboard/job.html", **_found(id_))
+
+
+def live(id_: str) -> str:
+    """What changes on a job's page, for its script to put in place."""
+    return render_template("dashboard/_job.html", **_found(id_))
+
+
+def _found(id_: str) -> dict[str, Any]:
+    tenant_id = current_user.tenant_id
+    with transaction() as session:
+        job = jobs.get(session, tenant_id, id_)
+        told = events_of(
+            session, id_, ["progress", "metrics", "sheet", "warning", "model", "state"]
+        )
+        made = outputs.list_outputs(
+            session, tenant_id, Cursor(limit=_OUTPUTS, order="asc"), outputs.Filter(job_id=id_)
+        )
+        undone = list(jobs.undone_items(session, job, limit=10)) if job.failed else []
+        position = jobs.position(session, job)
+    losses = [(event.data["step"], event.data["losses"]) for event in _of(told, "progress")]
+    return {
+        "job": job,
+        "progress": jobs.progress(job),
+        "position": position,
+        "losses": curves(losses),
+        "metrics": curves([_metric_values(event) for event in _of(told, "metrics")]),
+        "last_metrics": next(
+            (e.data["metrics"] for e in reversed(told) if e.type == "metrics"), {}
+        ),
+        "sheets": _of(told, "sheet")[-4:],
+        "notes": [event for event in told if event.type in {"warning", "model", "state"}],
+        "outputs": made,
+        "undone": undone,
+        "plot": (WIDTH, HEIGHT),
+        "may_cancel": current_user.role == Role.ADMIN and not JobState(job.state).final,
+    }
+
+
+def _of(events: Any, type_: str) -> list[Event]:
+    return [event for event in events if event.type == type_]
+
+
+def _metric_values(event: Event) -> tuple[float, dict[str, float]]:
+    values = {name: metric["value"] for name, metric in event.data["metrics"].items()}
+    return event.data.get("step", 0), values
+
+
+def cancel(id_: str) -> AnyResponse:
+    if current_user.role != Role.ADMIN:
+        abort(403, "Only an admin may cancel jobs.")
+    with transaction() as session:
+        jobs.cancel(session, current_user.tenant_id, id_)
+    return redirect(url_for("pages.job", id_=id_))
+
+
+def sheet(id_: str, event_id: int) -> AnyResponse:
+    with transaction() as session:
+        jobs.get(session, current_user.tenant_id, id_)
+        event = event_of(session, id_, event_id)
+    name = f"{id_}-{event.data['step']}"
+    return send(event.data["key"], name, event.data["media_type"], inline=True)
+
+
+def content(id_: str) -> AnyResponse:
+    with transaction() as session:
+        output = outputs.get(session, current_user.tenant_id, id_)
+    return send(output.key, outputs.filename(output), output.media_type, inline=True)

@@ -1,0 +1,104 @@
+"""Every error as JSON: `{"error": {"message", "type", "param", "code"}}` on every status."""
+
+import logging
+
+from flask import Flask, Response, jsonify, render_template, request
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import exc
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from shared.errors import AtelierError, Retryable, TooLarge
+from shared.services.invalid import invalid
+
+log = logging.getLogger(__name__)
+
+PAGES = "/dashboard"
+
+_RETRY_AFTER_S = 2
+
+
+class ErrorDetail(BaseModel):
+    """What was wrong, where, and what to do."""
+
+    message: str
+    type: str
+    """`invalid_request_error`, `authentication_error`, `permission_error`, `rate_limit_error`, `server_error`."""
+    param: str | None
+    """The field at fault: `items[3].params.label`."""
+    code: str
+    """One of a published list; see docs/errors.md."""
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is not a success."""
+
+    error: ErrorDetail
+
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def answer(status: int, message: str, code: str, param: str | None = None) -> Response:
+    """An error answer: JSON, or below `/dashboard` a page for people."""
+    if request.path.startswith(PAGES):
+        page = render_template("dashboard/error.html", heading=f"Error {status}", message=message)
+        return Response(page, status, mimetype="text/html")
+    type_ = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    detail = ErrorDetail(message=message, type=type_, param=param, code=code)
+    response = jsonify(ErrorAnswer(error=detail).model_dump())
+    response.status_code = status
+    if status == 503:
+        response.headers["Retry-After"] = str(_RETRY_AFTER_S)
+    if status == 409 and code not in {"idempotency_key_in_flight"}:
+        # The official SDK retries every 409 unless told not to; ours say that nothing will change.
+        response.headers["x-should-retry"] = "false"
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def answer_validation(error: ValidationError) -> Response:
+    """The answer to a body, query or form that does not fit its model."""
+    fault = invalid(error)
+    return answer(fault.status, fault.message, fault.code, fault.param)
+
+
+def add_to(app: Flask) -> None:
+    """Turn every exception into such an answer. Pages of the dashboard have their own."""
+    app.register_error_handler(AtelierError, _ours)
+    app.register_error_handler(RequestEntityTooLarge, _too_large)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(exc.OperationalError, _database)
+    app.register_error_handler(exc.TimeoutError, _database)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _ours(error: AtelierError) -> Response:
+    if isinstance(error, Retryable):
+        log.warning("%s %s: %s", request.method, request.path, error.message)
+    return answer(error.status, error.message, error.code, error.param)
+
+
+def _too_large(_: RequestEntityTooLarge) -> Response:
+    limit = request.max_content_length
+    return _ours(TooLarge(f"The body is larger than the limit of {limit} bytes."))
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:
+        return error.get_response()  # type: ignore[return-value]
+    codes = {404: "unknown_url", 405: "method_not_allowed", 415: "unsupported_media_type"}
+    code = codes.get(status, "invalid_request" if status < 500 else "internal")
+    return answer(status, error.description or error.name, code)
+
+
+def _database(error: Exception) -> Response:
+    log.error("the database does not answer: %s", error)
+    message = "The database does not answer; nothing was changed. Try again."
+    return answer(503, message, "unavailable")
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return answer(500, "Something went wrong on our side; nothing was changed.", "internal")

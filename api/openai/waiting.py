@@ -1,0 +1,112 @@
+"""One-off calls: a job of one item, waited for. The ledger stays the truth: nothing waits in memory alone."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Response, jsonify, request
+
+from api.auth import caller
+from api.routes.jobs import show_job
+from shared.db import transaction
+from shared.errors import AtelierError, Conflict, Invalid, Retryable
+from shared.queues import hint
+from shared.services import jobs, models, outputs
+from shared.settings import settings
+from shared.states import FINAL_JOB_STATES, Lane, Modality
+from shared.tables.job import Item, Job
+from shared.tables.output import Output
+
+_FIRST_PAUSE_S = 0.005
+_LONGEST_PAUSE_S = 0.1
+_ASYNC = "respond-async"
+
+Made = list[tuple[Item, Output]]
+
+
+class NotInTime(Retryable):
+    """The models here are busy; the call was cancelled before it ran. Try again, or submit a job."""
+
+    code = "busy"
+
+
+class ItemFailed(AtelierError):
+    """The item failed."""
+
+    code = "generation_failed"
+
+
+def run(
+    model: str, modality: Modality, params: Sequence[dict[str, Any]]
+) -> tuple[Job, Made] | Response:
+    """Run items of a model and wait for their outputs.
+
+    A client that sends `Prefer: respond-async` gets the job (202) when the wait is over; any other gets
+    503, and the job is cancelled, so that its retry makes no second one.
+    """
+    job = _submit(model, modality, params)
+    if _wait(job):
+        return _result(job)
+    if _ASYNC in request.headers.get("Prefer", ""):
+        with transaction() as session:
+            found = jobs.get(session, job.tenant_id, job.id)
+            answer = jsonify(show_job(session, found).model_dump(mode="json"))
+        answer.status_code = 202
+        return answer
+    _cancel(job)
+    raise NotInTime
+
+
+def _submit(model: str, modality: Modality, params: Sequence[dict[str, Any]]) -> Job:
+    common = jobs.Common(caller().tenant_id, priority=10)
+    with transaction() as session:
+        found, _ = models.resolve(session, common.tenant_id, model)
+        if found.modality != modality:
+            raise Invalid(f"model: {model!r} makes {found.modality}, not {modality}", param="model")
+        try:
+            wanted = [jobs.Wanted(each) for each in params]
+            job = jobs.create_generation(session, common, model, wanted)
+        except Invalid as error:
+            # Callers of this shape know no items: name the field as they sent it.
+            message = error.message.replace("items[0].params.", "")
+            param = (error.param or "").replace("items[0].params.", "") or None
+            raise type(error)(message, param=param) from None
+    hint(Lane(job.lane))
+    return job
+
+
+def _wait(job: Job) -> bool:
+    """Whether the job ended in time. Looks more and more rarely; holds no connection between looks."""
+    give_up_at = time.monotonic() + settings().wait_seconds
+    pause_s = _FIRST_PAUSE_S
+    while time.monotonic() < give_up_at:
+        time.sleep(pause_s)
+        pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
+        with transaction() as session:
+            if jobs.get(session, job.tenant_id, job.id).state in FINAL_JOB_STATES:
+                return True
+    return False
+
+
+def _result(job: Job) -> tuple[Job, Made]:
+    with transaction() as session:
+        ended = jobs.get(session, job.tenant_id, job.id)
+        made = outputs.of_job(session, ended)
+        undone = next(jobs.undone_items(session, ended), None)
+    if undone is None:
+        return ended, made
+    error = undone.error or {}
+    failed = ItemFailed(
+        error.get("message", f"The item was {undone.state}."), param=error.get("param")
+    )
+    if error.get("code") not in {None, "internal", "crashed"}:
+        failed.status, failed.code = 400, error["code"]
+    raise failed
+
+
+def _cancel(job: Job) -> None:
+    with transaction() as session:
+        try:
+            jobs.cancel(session, job.tenant_id, job.id)
+        except Conflict:
+            return

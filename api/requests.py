@@ -1,0 +1,58 @@
+"""What every request goes through: an id, a limit of its size, JSON that is JSON, headers of safety."""
+
+import logging
+import time
+
+from flask import Flask, Response, g, request
+from ulid import ULID
+from werkzeug.exceptions import BadRequest
+
+from shared.errors import Invalid
+from shared.settings import settings
+
+log = logging.getLogger("api.access")
+
+_FORM_OVERHEAD_BYTES = 64 * 1024
+"""What a multipart body has beside its file."""
+_MULTIPART = "multipart/form-data"
+
+
+def add_to(app: Flask) -> None:
+    """Hook these into an application, before anything else looks at a request."""
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def _begin() -> None:
+    g.request_id = f"req_{str(ULID()).lower()}"
+    g.began = time.monotonic()
+    is_file = request.mimetype == _MULTIPART
+    limit = settings().file_limit + _FORM_OVERHEAD_BYTES if is_file else settings().body_limit
+    request.max_content_length = limit
+
+
+def _end(response: Response) -> Response:
+    response.headers["x-request-id"] = g.request_id
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    response.headers.setdefault("X-Frame-Options", "DENY")
+    seconds = time.monotonic() - g.began
+    log.info(
+        "%s %s %s %.3fs %s",
+        request.method,
+        request.path,
+        response.status_code,
+        seconds,
+        g.request_id,
+    )
+    return response
+
+
+def require_json() -> None:
+    """Check that the body is one JSON object. Raises Invalid saying where it is not."""
+    try:
+        body = request.get_json()
+    except BadRequest as error:
+        raise Invalid(f"body: not JSON: {error.description}", param=None) from None
+    if not isinstance(body, dict):
+        raise Invalid("body: must be a JSON object", param=None)

@@ -1,0 +1,124 @@
+"""Data sets: prepared from uploaded files, looked at with their reports."""
+
+from typing import Any, Literal
+
+from flask import Response, jsonify
+from flask_openapi import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response as AnyResponse
+
+from api.auth import caller, needs
+from api.contents import send
+from api.creates import create_once
+from api.pagination import ListAnswer, ListQuery, answer_list
+from api.requests import require_json
+from api.times import seconds
+from shared.db import transaction
+from shared.errors import NotFound
+from shared.services import datasets
+from shared.states import DatasetState, Lane, Modality, Scope
+from shared.tables.dataset import Dataset
+
+blueprint = APIBlueprint(
+    "datasets",
+    __name__,
+    url_prefix="/api/v1/datasets",
+    abp_tags=[Tag(name="datasets")],
+    abp_security=[{"key": []}],
+)
+
+
+class DatasetBody(BaseModel):
+    """A data set to prepare."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(description="A new name, or one that gets a new version.")
+    modality: Modality
+    files: list[str] = Field(description="Ids of uploaded files.", max_length=100)
+    options: dict[str, Any] = Field({}, description="How to prepare it, by modality.")
+
+
+class DatasetAnswer(BaseModel):
+    """One version of a data set."""
+
+    id: str
+    object: Literal["dataset"] = "dataset"
+    name: str
+    version: int
+    modality: Modality
+    state: DatasetState
+    job: str | None = Field(description="The ingestion job.")
+    hash: str | None
+    files: list[str]
+    options: dict[str, Any]
+    report: dict[str, Any] | None = Field(description="What was found, kept and rejected, and why.")
+    created_at: int
+
+
+def show_dataset(dataset: Dataset) -> DatasetAnswer:
+    """A data set as its answer."""
+    return DatasetAnswer(
+        id=dataset.id,
+        name=dataset.name,
+        version=dataset.version,
+        modality=Modality(dataset.modality),
+        state=DatasetState(dataset.state),
+        job=dataset.job_id,
+        hash=dataset.hash,
+        files=dataset.files,
+        options=dataset.options,
+        report=dataset.report,
+        created_at=seconds(dataset.created_at),
+    )
+
+
+class DatasetPath(BaseModel):
+    """Which data set."""
+
+    id: str
+
+
+@blueprint.post("", responses={202: DatasetAnswer}, summary="Prepare a data set from files")
+@needs(Scope.TRAIN)
+def create_dataset(body: DatasetBody) -> Response:
+    require_json()
+
+    def create(session: Session) -> tuple[DatasetAnswer, Lane]:
+        tenant_id = caller().tenant_id
+        dataset = datasets.create(
+            session, tenant_id, body.name, body.modality, body.files, body.options
+        )
+        session.flush()
+        session.refresh(dataset)
+        return show_dataset(dataset), Lane.LIGHT
+
+    return create_once(202, create)
+
+
+@blueprint.get("", responses={200: ListAnswer}, summary="List data sets")
+@needs(Scope.READ)
+def list_datasets(query: ListQuery) -> Response:
+    with transaction() as session:
+        found = datasets.list_datasets(session, caller().tenant_id, query.cursor())
+        return answer_list(found, show_dataset)
+
+
+@blueprint.get("/<string:id>", responses={200: DatasetAnswer}, summary="Look at a data set")
+@needs(Scope.READ)
+def get_dataset(path: DatasetPath) -> Response:
+    with transaction() as session:
+        dataset = datasets.get(session, caller().tenant_id, path.id)
+    return jsonify(show_dataset(dataset).model_dump(mode="json"))
+
+
+@blueprint.get("/<string:id>/sheet", summary="Fetch a data set's sample sheet")
+@needs(Scope.READ)
+def get_sheet(path: DatasetPath) -> AnyResponse:
+    with transaction() as session:
+        dataset = datasets.get(session, caller().tenant_id, path.id)
+    found = datasets.sheet_of(dataset)
+    if found is None:
+        raise NotFound(f"Data set {path.id} has no sample sheet yet.")
+    return send(found.key, found.filename, found.media_type)

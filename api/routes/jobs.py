@@ -1,0 +1,346 @@
+"""Jobs: submit, look, cancel, retry; their items, events and outputs."""
+
+from typing import Annotated, Any, Literal
+
+from flask import Response, jsonify
+from flask_openapi import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from api.auth import caller, needs, require
+from api.creates import create_once
+from api.pagination import ListAnswer, ListQuery, answer_list
+from api.requests import require_json
+from api.routes.outputs import show_outputs
+from api.times import seconds, seconds_or_none
+from shared.db import transaction
+from shared.errors import Invalid
+from shared.family import Family
+from shared.ids import item_id, item_number
+from shared.queues import hint
+from shared.services import jobs, outputs
+from shared.states import JobKind, JobState, Lane, Scope
+from shared.tables.job import Event, Item, Job
+
+blueprint = APIBlueprint(
+    "jobs",
+    __name__,
+    url_prefix="/api/v1/jobs",
+    abp_tags=[Tag(name="jobs")],
+    abp_security=[{"key": []}],
+)
+
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16, description="Up to 16 pairs of the client's own."),
+]
+
+
+class ItemBody(BaseModel):
+    """One item of a generation job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    custom_id: str | None = Field(
+        None, max_length=255, description="The client's own, unique in the job."
+    )
+    params: dict[str, Any] = Field(description="The family's parameters; see `/api/v1/families`.")
+
+
+class JobBody(BaseModel):
+    """A job to accept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["generation", "training", "evaluation"]
+    model: str = Field(description="The model to run or evaluate, or the name to train.")
+    items: list[ItemBody] | None = Field(None, description="For generation: 1 to 100,000 items.")
+    input_file: str | None = Field(
+        None, description="For generation: a JSONL file of items instead."
+    )
+    family: str | None = Field(
+        None, description="For training: the family, if not given by `base`."
+    )
+    base: str | None = Field(None, description="For training: the model to start from.")
+    dataset: str | None = Field(None, description="For training and evaluation.")
+    params: dict[str, Any] | None = Field(
+        None, description="For training: the family's parameters."
+    )
+    priority: int = Field(0, ge=-100, le=100, description="Higher runs sooner, within the tenant.")
+    metadata: Metadata = {}
+
+
+class Counts(BaseModel):
+    """A job's items by state."""
+
+    total: int
+    queued: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+    expired: int
+
+
+class JobAnswer(BaseModel):
+    """A job as it stands."""
+
+    id: str
+    object: Literal["job"] = "job"
+    kind: JobKind
+    state: JobState
+    model: str | None
+    family: str | None
+    dataset: str | None
+    input_file: str | None
+    output_file: str | None
+    error_file: str | None
+    params: dict[str, Any]
+    priority: int
+    counts: Counts
+    progress: float = Field(description="0 to 1.")
+    position: int | None = Field(description="About how many items run first; an estimate.")
+    compute_seconds: float
+    error: dict[str, Any] | None
+    warnings: list[str]
+    metadata: dict[str, str]
+    created_at: int
+    started_at: int | None
+    finished_at: int | None
+
+
+def show_job(session: Session, job: Job) -> JobAnswer:
+    """A job as its answer."""
+    counts = Counts.model_validate({name: getattr(job, name) for name in Counts.model_fields})
+    return JobAnswer(
+        id=job.id,
+        kind=JobKind(job.kind),
+        state=JobState(job.state),
+        model=job.model,
+        family=job.family,
+        dataset=job.dataset_id,
+        input_file=job.input_file_id,
+        output_file=job.output_file_id,
+        error_file=job.error_file_id,
+        params=job.params or {},
+        priority=job.priority or 0,
+        counts=counts,
+        progress=round(jobs.progress(job), 4),
+        position=jobs.position(session, job),
+        compute_seconds=round(job.compute_seconds or 0.0, 3),
+        error=job.error,
+        warnings=job.warnings or [],
+        metadata=job.meta or {},
+        created_at=seconds(job.created_at),
+        started_at=seconds_or_none(job.started_at),
+        finished_at=seconds_or_none(job.finished_at),
+    )
+
+
+class JobPath(BaseModel):
+    """Which job."""
+
+    id: str
+
+
+class JobsQuery(ListQuery):
+    """Which jobs."""
+
+    kind: JobKind | None = None
+    state: JobState | None = None
+    model: str | None = None
+
+
+@blueprint.post("", responses={202: JobAnswer}, summary="Submit a job")
+@needs(Scope.GENERATE, Scope.TRAIN)
+def create_job(body: JobBody) -> Response:
+    require_json()
+
+    def create(session: Session) -> tuple[JobAnswer, Lane]:
+        job = _CREATE[body.kind](session, body)
+        session.flush()
+        session.refresh(job)
+        lane = Lane.LIGHT if job.state == JobState.VALIDATING else Lane(job.lane)
+        return show_job(session, job), lane
+
+    return create_once(202, create)
+
+
+def _generation(session: Session, body: JobBody) -> Job:
+    require(Scope.GENERATE)
+    _refuse(body, "family", "base", "dataset", "params")
+    if (body.items is None) == (body.input_file is None):
+        raise Invalid("items: give either items or input_file", param="items")
+    if body.input_file is not None:
+        return jobs.create_generation_from_file(session, _common(body), body.model, body.input_file)
+    wanted = [jobs.Wanted(item.params, item.custom_id) for item in body.items or ()]
+    return jobs.create_generation(session, _common(body), body.model, wanted)
+
+
+def _training(session: Session, body: JobBody) -> Job:
+    require(Scope.TRAIN)
+    _refuse(body, "items", "input_file")
+    new = jobs.NewTraining(
+        _required(body, "family").removeprefix(Family.PREFIX),
+        _required(body, "dataset"),
+        body.model,
+        body.params or {},
+        body.base,
+    )
+    return jobs.create_training(session, _common(body), new)
+
+
+def _evaluation(session: Session, body: JobBody) -> Job:
+    require(Scope.TRAIN)
+    _refuse(body, "items", "input_file", "family", "base", "params")
+    return jobs.create_evaluation(session, _common(body), body.model, _required(body, "dataset"))
+
+
+_CREATE = {"generation": _generation, "training": _training, "evaluation": _evaluation}
+
+
+def _common(body: JobBody) -> jobs.Common:
+    return jobs.Common(caller().tenant_id, body.priority, body.metadata)
+
+
+def _required(body: JobBody, name: str) -> str:
+    value = getattr(body, name)
+    if value is None:
+        raise Invalid(f"{name}: a {body.kind} job needs it", param=name)
+    return str(value)
+
+
+def _refuse(body: JobBody, *names: str) -> None:
+    for name in names:
+        if getattr(body, name) is not None:
+            raise Invalid(f"{name}: a {body.kind} job does not take it", param=name)
+
+
+@blueprint.get("", responses={200: ListAnswer}, summary="List jobs")
+@needs(Scope.READ)
+def list_jobs(query: JobsQuery) -> Response:
+    only = jobs.Filter(query.kind, query.state, query.model)
+    with transaction() as session:
+        found = jobs.list_jobs(session, caller().tenant_id, query.cursor(), only)
+        return answer_list(found, lambda job: show_job(session, job))
+
+
+@blueprint.get("/<string:id>", responses={200: JobAnswer}, summary="Look at a job")
+@needs(Scope.READ)
+def get_job(path: JobPath) -> Response:
+    with transaction() as session:
+        job = jobs.get(session, caller().tenant_id, path.id)
+        return jsonify(show_job(session, job).model_dump(mode="json"))
+
+
+@blueprint.post("/<string:id>/cancel", responses={200: JobAnswer}, summary="Cancel a job")
+@needs(Scope.GENERATE, Scope.TRAIN)
+def cancel_job(path: JobPath) -> Response:
+    with transaction() as session:
+        job = jobs.cancel(session, caller().tenant_id, path.id)
+        answer = show_job(session, job)
+    if answer.state is JobState.FINALIZING:
+        hint(Lane.LIGHT)
+    return jsonify(answer.model_dump(mode="json"))
+
+
+@blueprint.post("/<string:id>/retry", responses={200: JobAnswer}, summary="Retry what is not done")
+@needs(Scope.GENERATE, Scope.TRAIN)
+def retry_job(path: JobPath) -> Response:
+    with transaction() as session:
+        job = jobs.retry(session, caller().tenant_id, path.id)
+        answer = show_job(session, job)
+        lane = Lane(job.lane)
+    hint(lane)
+    return jsonify(answer.model_dump(mode="json"))
+
+
+class ItemAnswer(BaseModel):
+    """One item as it stands."""
+
+    id: str
+    object: Literal["item"] = "item"
+    job: str
+    seq: int
+    custom_id: str | None
+    state: str
+    params: dict[str, Any]
+    attempt: int
+    error: dict[str, Any] | None
+    started_at: int | None
+    finished_at: int | None
+
+
+def show_item(item: Item) -> ItemAnswer:
+    """An item as its answer."""
+    return ItemAnswer(
+        id=item_id(item.id),
+        job=item.job_id,
+        seq=item.seq,
+        custom_id=item.custom_id,
+        state=item.state,
+        params=item.params,
+        attempt=item.attempt,
+        error=item.error,
+        started_at=seconds_or_none(item.started_at),
+        finished_at=seconds_or_none(item.finished_at),
+    )
+
+
+@blueprint.get("/<string:id>/items", responses={200: ListAnswer}, summary="List a job's items")
+@needs(Scope.READ)
+def list_items(path: JobPath, query: ListQuery) -> Response:
+    with transaction() as session:
+        job = jobs.get(session, caller().tenant_id, path.id)
+        return answer_list(jobs.list_items(session, job, query.cursor(item_number)), show_item)
+
+
+class EventAnswer(BaseModel):
+    """Something that happened to a job."""
+
+    id: str
+    object: Literal["event"] = "event"
+    job: str
+    type: str
+    level: str
+    message: str
+    data: dict[str, Any]
+    created_at: int
+
+
+def show_event(event: Event) -> EventAnswer:
+    """An event as its answer."""
+    return EventAnswer(
+        id=str(event.id),
+        job=event.job_id,
+        type=event.type,
+        level=event.level,
+        message=event.message,
+        data=event.data,
+        created_at=seconds(event.created_at),
+    )
+
+
+@blueprint.get("/<string:id>/events", responses={200: ListAnswer}, summary="List a job's events")
+@needs(Scope.READ)
+def list_events(path: JobPath, query: ListQuery) -> Response:
+    with transaction() as session:
+        job = jobs.get(session, caller().tenant_id, path.id)
+        return answer_list(jobs.list_events(session, job, query.cursor(_event_number)), show_event)
+
+
+def _event_number(public: str) -> int:
+    if not public.isdecimal() or len(public) > 18:
+        raise Invalid(f"after: {public!r} is not the id of an event", param="after")
+    return int(public)
+
+
+@blueprint.get("/<string:id>/outputs", responses={200: ListAnswer}, summary="List a job's outputs")
+@needs(Scope.READ)
+def list_outputs(path: JobPath, query: ListQuery) -> Response:
+    tenant_id = caller().tenant_id
+    with transaction() as session:
+        jobs.get(session, tenant_id, path.id)
+        only = outputs.Filter(job_id=path.id)
+        found = outputs.list_outputs(session, tenant_id, query.cursor(), only)
+        return show_outputs(session, found)

@@ -1,0 +1,103 @@
+"""API keys: a tenant's own, made by whoever holds the scope `admin`."""
+
+from typing import Literal
+
+from flask import Response, jsonify
+from flask_openapi import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.auth import caller, needs
+from api.pagination import ListAnswer, answer_list
+from api.requests import require_json
+from api.times import seconds, seconds_or_none
+from shared.db import transaction
+from shared.services import tenants
+from shared.services.pages import Page
+from shared.states import Scope
+from shared.tables.tenant import Key
+
+blueprint = APIBlueprint(
+    "keys",
+    __name__,
+    url_prefix="/api/v1/keys",
+    abp_tags=[Tag(name="keys")],
+    abp_security=[{"key": []}],
+)
+
+
+class KeyBody(BaseModel):
+    """A key to make."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=100)
+    scopes: list[Scope] = Field(min_length=1)
+
+
+class KeyAnswer(BaseModel):
+    """A key, without its secret."""
+
+    id: str
+    object: Literal["key"] = "key"
+    name: str
+    hint: str = Field(description="Its first characters.")
+    scopes: list[str]
+    created_at: int
+    expires_at: int | None
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+class NewKeyAnswer(KeyAnswer):
+    """A key just made: its secret is shown this once."""
+
+    key: str
+
+
+class KeyPath(BaseModel):
+    """Which key."""
+
+    id: str
+
+
+def show_key(key: Key) -> KeyAnswer:
+    """A key as its answer."""
+    return KeyAnswer(
+        id=key.id,
+        name=key.name,
+        hint=key.hint,
+        scopes=key.scopes,
+        created_at=seconds(key.created_at),
+        expires_at=seconds_or_none(key.expires_at),
+        last_used_at=seconds_or_none(key.last_used_at),
+        revoked_at=seconds_or_none(key.revoked_at),
+    )
+
+
+@blueprint.post("", responses={201: NewKeyAnswer}, summary="Make a key")
+@needs(Scope.ADMIN)
+def create_key(body: KeyBody) -> Response:
+    require_json()
+    with transaction() as session:
+        key, secret = tenants.add_key(session, caller().tenant_id, body.name, body.scopes)
+        session.refresh(key)
+        shown = NewKeyAnswer(**show_key(key).model_dump(), key=secret)
+    response = jsonify(shown.model_dump(mode="json"))
+    response.status_code = 201
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get("", responses={200: ListAnswer}, summary="List keys")
+@needs(Scope.ADMIN)
+def list_keys() -> Response:
+    with transaction() as session:
+        return answer_list(Page(tenants.keys_of(session, caller().tenant_id), False), show_key)
+
+
+@blueprint.delete("/<string:id>", responses={204: None}, summary="Revoke a key at once")
+@needs(Scope.ADMIN)
+def revoke_key(path: KeyPath) -> Response:
+    with transaction() as session:
+        tenants.revoke_key(session, caller().tenant_id, path.id)
+    return Response(status=204)

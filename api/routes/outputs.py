@@ -1,0 +1,118 @@
+"""Outputs: lists, one, and its content."""
+
+from typing import Any, Literal
+
+from flask import Response, jsonify
+from flask_openapi import APIBlueprint, Tag
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response as AnyResponse
+
+from api.auth import caller, needs
+from api.contents import send
+from api.pagination import ListAnswer, ListQuery, answer_list
+from api.times import seconds
+from shared.db import transaction
+from shared.ids import item_id
+from shared.services import outputs
+from shared.services.pages import Page
+from shared.states import OutputState, Scope
+from shared.tables.job import Item
+from shared.tables.output import Output
+
+blueprint = APIBlueprint(
+    "outputs",
+    __name__,
+    url_prefix="/api/v1/outputs",
+    abp_tags=[Tag(name="outputs")],
+    abp_security=[{"key": []}],
+)
+
+
+class OutputAnswer(BaseModel):
+    """One generated file or text, with how it came about."""
+
+    id: str
+    object: Literal["output"] = "output"
+    job: str
+    item: str
+    custom_id: str | None
+    index: int
+    media_type: str
+    bytes: int
+    sha256: str
+    state: OutputState
+    scores: dict[str, Any]
+    facts: dict[str, Any]
+    model: str
+    seed: int = Field(description="With n = 1 and the other parameters it gives this output alone.")
+    params: dict[str, Any]
+    provenance: dict[str, Any]
+    created_at: int
+
+
+def show_output(output: Output, item: Item) -> OutputAnswer:
+    """An output as its answer."""
+    return OutputAnswer(
+        id=output.id,
+        job=output.job_id,
+        item=item_id(output.item_id),
+        custom_id=item.custom_id,
+        index=output.index,
+        media_type=output.media_type,
+        bytes=output.bytes,
+        sha256=output.sha256,
+        state=OutputState(output.state),
+        scores=output.scores,
+        facts=output.facts,
+        model=output.provenance["model"],
+        seed=output.seed,
+        params=item.params,
+        provenance=output.provenance,
+        created_at=seconds(output.created_at),
+    )
+
+
+def show_outputs(session: Session, found: Page[Output]) -> Response:
+    """A page of outputs."""
+    items = outputs.items_of(session, list(found.rows))
+    return answer_list(found, lambda output: show_output(output, items[output.item_id]))
+
+
+class OutputPath(BaseModel):
+    """Which output."""
+
+    id: str
+
+
+class OutputsQuery(ListQuery):
+    """Which outputs."""
+
+    job: str | None = None
+    state: OutputState | None = None
+
+
+@blueprint.get("", responses={200: ListAnswer}, summary="List outputs")
+@needs(Scope.READ)
+def list_outputs(query: OutputsQuery) -> Response:
+    only = outputs.Filter(query.job, query.state)
+    with transaction() as session:
+        found = outputs.list_outputs(session, caller().tenant_id, query.cursor(), only)
+        return show_outputs(session, found)
+
+
+@blueprint.get("/<string:id>", responses={200: OutputAnswer}, summary="Look at an output")
+@needs(Scope.READ)
+def get_output(path: OutputPath) -> Response:
+    with transaction() as session:
+        output = outputs.get(session, caller().tenant_id, path.id)
+        item = outputs.items_of(session, [output])[output.item_id]
+        return jsonify(show_output(output, item).model_dump(mode="json"))
+
+
+@blueprint.get("/<string:id>/content", summary="Fetch an output's bytes, or a redirect to them")
+@needs(Scope.READ)
+def get_content(path: OutputPath) -> AnyResponse:
+    with transaction() as session:
+        output = outputs.get(session, caller().tenant_id, path.id)
+    return send(output.key, outputs.filename(output), output.media_type)

@@ -1,0 +1,11 @@
+"""Times as clients see them: whole seconds since 1970."""
+
+from datetime import datetime
+
+
+def seconds(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def seconds_or_none(moment: datetime | None) -> int | None:
+    return None if moment is None else seconds(moment)
