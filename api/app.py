@@ -2,7 +2,7 @@
 
 import os
 
-from flask import redirect
+from flask import jsonify, redirect
 from flask_openapi import OpenAPI
 from flask_openapi_swagger.plugins import RegisterPlugin
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -18,8 +18,8 @@ from shared.settings import settings
 INFO = {
     "title": "Atelier",
     "version": "1",
-    "description": "Batches of generation jobs, training jobs and their outputs. Under `/v1` the shapes "
-    "of the OpenAI API; under `/api/v1` everything the system can do.",
+    "description": "Batches of generation jobs, training jobs and their outputs. Under `/v1` the "
+    "shapes of the OpenAI API; under `/api/v1` everything the system can do.",
 }
 BLUEPRINTS = (
     files.blueprint,
@@ -49,6 +49,7 @@ def create_app() -> OpenAPI:
         doc_ui=False,
         static_folder=None,
     )
+    app.openapi_version = "3.1.0"
     ours = settings()
     app.config.update(
         SECRET_KEY=ours.required("secret_key"),
@@ -74,7 +75,7 @@ def _add_documentation(app: OpenAPI) -> None:
     """`/openapi.json`, generated from the code, and `/docs`, a page to read and try it."""
 
     def specification() -> AnyResponse:
-        return app.api_doc
+        return jsonify(app.api_doc)
 
     def docs() -> AnyResponse:
         return redirect("/docs/swagger")

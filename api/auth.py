@@ -50,7 +50,7 @@ def require(*scopes: Scope) -> None:
 
 def caller() -> Caller:
     """Who sent this request."""
-    return g.caller  # type: ignore[no-any-return]
+    return g.caller
 
 
 def access_of(app: Flask, endpoint: str) -> Access | None:

@@ -1,6 +1,7 @@
 """The command line `atelier`: a command parses and calls one service.
 
-Keys and passwords go to stdout alone, so that scripts can take them; everything else goes to stderr.
+Keys and passwords go to stdout alone, so that scripts can take them; everything else goes to
+stderr.
 """
 
 import sys

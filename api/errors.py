@@ -22,7 +22,9 @@ class ErrorDetail(BaseModel):
 
     message: str
     type: str
-    """`invalid_request_error`, `authentication_error`, `permission_error`, `rate_limit_error`, `server_error`."""
+    """`invalid_request_error`, `authentication_error`, `permission_error`, `rate_limit_error`,
+    `server_error`.
+    """
     param: str | None
     """The field at fault: `items[3].params.label`."""
     code: str

@@ -13,7 +13,9 @@ from shared.errors import Permanent
 from shared.settings import adopt, environment, settings
 
 _NOTE = "environment.json"
-"""Beside the engines' ports in the home's folder `run`: the variables that name them, for `atelier`."""
+"""Beside the engines' ports in the home's folder `run`: the variables that name them, for
+`atelier`.
+"""
 
 
 def run(ready: Callable[[str], None]) -> None:

@@ -1,4 +1,6 @@
-"""What every request goes through: an id, a limit of its size, JSON that is JSON, headers of safety."""
+"""What every request goes through: an id, a limit of its size, JSON that is JSON, headers of
+safety.
+"""
 
 import logging
 import time

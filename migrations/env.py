@@ -1,4 +1,6 @@
-"""Runs migrations on the database of the settings, one transaction each, under a short lock timeout."""
+"""Runs migrations on the database of the settings, one transaction each, under a short lock
+timeout.
+"""
 
 from alembic import context
 from sqlalchemy import text

@@ -1,4 +1,6 @@
-"""The catalogue of families: every module of `shared/families`, and those the setting `families` names."""
+"""The catalogue of families: every module of `shared/families`, and those the setting `families`
+names.
+"""
 
 import pkgutil
 from collections.abc import Mapping

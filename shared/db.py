@@ -1,4 +1,4 @@
-"""Connections to Postgres, the truth about every job: one engine per process, short transactions."""
+"""Connections to Postgres, the truth about every job: an engine per process, short transactions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ class Base(DeclarativeBase):
     """What every table class derives from."""
 
 
-# A statement that waits for a lock gives up before a client does; a forgotten transaction, which would
-# keep dead rows of the queue alive, is ended by the server.
+# A statement that waits for a lock gives up before a client does; a forgotten transaction, which
+# would keep dead rows of the queue alive, is ended by the server.
 _OPTIONS = (
     "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC -c jit=off"
 )
@@ -23,7 +23,10 @@ _OPTIONS = (
 
 @cache
 def engine() -> Engine:
-    """This process's pool. Made at first use, so that a forked worker never shares its parent's sockets."""
+    """This process's pool.
+
+    Made at first use, so that a forked worker never shares its parent's sockets.
+    """
     return create_engine(
         settings().required("database_url"),
         pool_pre_ping=True,

@@ -1,6 +1,8 @@
-"""The errors of the house: two roots, `Retryable` and `Permanent`; the docstring is the default message.
+"""The errors of the house: two roots, `Retryable` and `Permanent`; the docstring is the default
+message.
 
-`api/errors.py` alone turns them into HTTP answers; the ledger alone turns them into retries or failures.
+`api/errors.py` alone turns them into HTTP answers; the ledger alone turns them into retries or
+failures.
 """
 
 
@@ -96,7 +98,7 @@ class UnsafeContent(Permanent):
 
 
 class TrainingDiverged(Permanent):
-    """Training produced values that are not numbers, three times; a lower learning rate may help."""
+    """Training gave values that are not numbers, three times; try a lower learning rate."""
 
     code = "diverged"
 

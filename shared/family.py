@@ -1,7 +1,8 @@
-"""What the API and a worker must agree on about a family: its name, its parameters, how its requests batch.
+"""What the API and a worker must agree on about a family: its name, its parameters, how its
+requests batch.
 
-One file per family in `shared/families` defines a `FAMILY`; the worker's half is named by `implementation`
-and imported only there. No torch here.
+One file per family in `shared/families` defines a `FAMILY`; the worker's half is named by
+`implementation` and imported only there. No torch here.
 """
 
 from collections.abc import Mapping
@@ -69,6 +70,9 @@ class Family:
     implementation: str
     """`module:Class` of the worker's half."""
     rows: int = 16
-    """Rows of a forward pass. Fixed, because the shape decides the bits (docs/reproducibility.md)."""
+    """Rows of a forward pass.
+
+    Fixed, because the shape decides the bits (docs/reproducibility.md).
+    """
 
     PREFIX: ClassVar[str] = "family:"

@@ -28,7 +28,9 @@ def new_id(noun: str) -> str:
 
 
 def item_id(number: int) -> str:
-    """The public id of an item; items are numbered, because they are many and their rows must be narrow."""
+    """The public id of an item; items are numbered, because they are many and their rows must be
+    narrow.
+    """
     return f"{ITEM_PREFIX}{number}"
 
 

@@ -1,4 +1,7 @@
-"""Hints: content-free Celery messages that say "lane X has work". No work ever lives in a message."""
+"""Hints: content-free Celery messages that say "lane X has work".
+
+No work ever lives in a message.
+"""
 
 import logging
 import threading
@@ -55,7 +58,10 @@ class Hints:
         self._thread: threading.Thread | None = None
 
     def send(self, lane: Lane) -> None:
-        """Have the lane's workers look for work soon. Returns at once; several calls may become one hint."""
+        """Have the lane's workers look for work soon.
+
+        Returns at once; several calls may become one hint.
+        """
         with self._changed:
             self._waiting.add(lane)
             if self._thread is None or not self._thread.is_alive():
@@ -82,7 +88,10 @@ _hints = Hints()
 
 
 def hint(lane: Lane) -> None:
-    """Have the lane's workers look for work soon. To be called after the transaction has committed."""
+    """Have the lane's workers look for work soon.
+
+    To be called after the transaction has committed.
+    """
     _hints.send(lane)
 
 

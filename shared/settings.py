@@ -1,4 +1,6 @@
-"""The only reader of the environment: every setting is one field here, read once, unsafe values refused at start."""
+"""The only reader of the environment: every setting is one field here, read once, unsafe values
+refused at start.
+"""
 
 import os
 import socket
@@ -54,7 +56,7 @@ class Settings(BaseSettings):
     s3_region: str = Field("us-east-1", description="Region for `s3:` storage.")
     s3_checksums: Literal["when_supported", "when_required"] = Field(
         "when_required",
-        description="When boto3 adds its own checksums; many S3-compatible servers refuse its default.",
+        description="When boto3 adds checksums; many S3-compatible servers refuse its default.",
     )
 
     secret_key: SecretStr | None = Field(
@@ -63,7 +65,7 @@ class Settings(BaseSettings):
     )
     secure_cookies: bool = Field(
         False,
-        description="Send session cookies over HTTPS only. Set it wherever TLS ends before the API.",
+        description="Send session cookies over HTTPS only. Set it wherever there is TLS.",
     )
     trusted_proxies: int = Field(
         0, ge=0, le=5, description="Proxies in front whose forwarded headers are believed."
@@ -155,7 +157,10 @@ class Settings(BaseSettings):
         return self
 
     def required(self, name: str) -> str:
-        """The value of a setting that this process cannot do without. Raises Permanent if it is absent."""
+        """The value of a setting that this process cannot do without.
+
+        Raises Permanent if it is absent.
+        """
         value = getattr(self, name)
         if value is None:
             raise Permanent(

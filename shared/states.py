@@ -1,6 +1,7 @@
 """Every state of the system, each documented where it stands.
 
-A state changes in exactly one guarded function of `shared/services`: `UPDATE … WHERE state = :expected`.
+A state changes in exactly one guarded function of `shared/services`: `UPDATE … WHERE state =
+:expected`.
 """
 
 from enum import StrEnum

@@ -1,6 +1,7 @@
 """Where files lie: an S3 bucket in production, a folder on one machine; the same keys in both.
 
-A key is a path of plain segments. Writing a key twice leaves the last content; nothing is ever half there.
+A key is a path of plain segments. Writing a key twice leaves the last content; nothing is ever half
+there.
 """
 
 import hashlib
@@ -26,6 +27,12 @@ from shared.settings import settings
 CHUNK_BYTES = 1 << 20
 
 
+class Readable(Protocol):
+    """Anything that gives bytes until it gives none."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class Stored:
     """What a listing says of one object."""
@@ -39,7 +46,7 @@ class Stored:
 class Storage(Protocol):
     """Objects by key. Every call raises StorageUnavailable when the storage is at fault."""
 
-    def put(self, key: str, source: IO[bytes], *, media_type: str) -> None:
+    def put(self, key: str, source: Readable, *, media_type: str) -> None:
         """Store a stream from where it stands to its end."""
 
     def open(self, key: str) -> IO[bytes]:
@@ -67,7 +74,7 @@ class FolderStorage:
             raise Invalid(f"{key!r} is not a storage key")
         return self.folder.joinpath(*segments)
 
-    def put(self, key: str, source: IO[bytes], *, media_type: str) -> None:
+    def put(self, key: str, source: Readable, *, media_type: str) -> None:
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +121,7 @@ class S3Storage:
         self.prefix = f"{prefix}/" if prefix else ""
         self.client = client
 
-    def put(self, key: str, source: IO[bytes], *, media_type: str) -> None:
+    def put(self, key: str, source: Readable, *, media_type: str) -> None:
         with _s3_faults(key):
             self.client.upload_fileobj(
                 source, self.bucket, self.prefix + key, ExtraArgs={"ContentType": media_type}
@@ -202,13 +209,13 @@ def storage() -> Storage:
 class HashingReader:
     """Reads a stream through SHA-256, counting bytes: whoever stores it learns both at its end."""
 
-    def __init__(self, source: IO[bytes], limit: int | None = None):
+    def __init__(self, source: Readable, limit: int | None = None):
         self.source = source
         self.limit = limit
         self.bytes = 0
         self._hash = hashlib.sha256()
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int = -1, /) -> bytes:
         """Like a file's. Raises TooLarge once more than `limit` bytes have passed."""
         chunk = self.source.read(size)
         self.bytes += len(chunk)

@@ -55,7 +55,10 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
 
 @pytest.fixture
 def installation(urls: Urls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A clean installation: empty tables, empty Redis, an empty folder as storage. Gives its home."""
+    """A clean installation: empty tables, empty Redis, an empty folder as storage.
+
+    Gives its home.
+    """
     monkeypatch.setenv("ATELIER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ATELIER_SECRET_KEY", "test-secret-" + "0" * 32)
     (tmp_path / "home").mkdir()

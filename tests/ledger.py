@@ -1,4 +1,6 @@
-"""What tests of the ledger share: a stand-in model, jobs of it, and the invariants from the outside."""
+"""What tests of the ledger share: a stand-in model, jobs of it, and the invariants from the
+outside.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,16 +46,20 @@ _FAULTS = {
             count(*) FILTER (WHERE items.state = 'queued'),
             count(*) FILTER (WHERE items.state = 'running'))""",
     "an item waits without a queue row, or a queue row stands without a waiting item": """
-        SELECT coalesce(items.id, queue.item_id) FROM (SELECT id FROM items WHERE state = 'queued') items
-        FULL JOIN queue ON queue.item_id = items.id WHERE items.id IS NULL OR queue.item_id IS NULL""",
+        SELECT coalesce(waiting.id, queue.item_id)
+        FROM (SELECT id FROM items WHERE state = 'queued') waiting
+        FULL JOIN queue ON queue.item_id = waiting.id
+        WHERE waiting.id IS NULL OR queue.item_id IS NULL""",
     "an item runs without the lease that it names": """
         SELECT items.id FROM items LEFT JOIN leases ON leases.token = items.lease_token
-        WHERE items.state = 'running' AND (leases.token IS NULL OR items.id <> ALL(leases.items))""",
+        WHERE items.state = 'running'
+            AND (leases.token IS NULL OR items.id <> ALL(leases.items))""",
     "a done item has not its number of outputs": """
         SELECT items.id FROM items JOIN jobs ON jobs.id = items.job_id
         LEFT JOIN outputs ON outputs.item_id = items.id
         WHERE jobs.kind = 'generation' AND items.step = 'run' GROUP BY items.id
-        HAVING count(outputs.id) <> CASE WHEN items.state = 'done' THEN (items.params->>'n')::int ELSE 0 END""",
+        HAVING count(outputs.id) <>
+            CASE WHEN items.state = 'done' THEN (items.params->>'n')::int ELSE 0 END""",
     "a job has ended with items that have not": """
         SELECT id FROM jobs WHERE state IN ('succeeded', 'partial', 'failed', 'cancelled')
         AND queued + running > 0""",

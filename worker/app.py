@@ -36,7 +36,7 @@ def _learn_lanes(instance: Any, **_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _warm_up(**_: Any) -> None:
-    """In the child: import torch now where models will run, so that the first item need not wait."""
+    """In the child: import torch now where models will run, so that no item waits for it."""
     from worker.host import host
 
     if set(identity.lanes) - {Lane.LIGHT}:

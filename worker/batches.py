@@ -1,4 +1,6 @@
-"""Steps of a job with an input file: its lines become items, and later its result files are written."""
+"""Steps of a job with an input file: its lines become items, and later its result files are
+written.
+"""
 
 import json
 import tempfile
@@ -23,7 +25,7 @@ _FILE_PURPOSE = "batch_output"
 
 
 def validate(item: Claimed, lease: Lease) -> Conclude:
-    """Turn the lines of a job's input file into its items, or refuse the file naming its bad lines."""
+    """Turn the lines of a job's input file into items, or refuse the file naming bad lines."""
     lease.enter(Stage.LOAD)
     with transaction() as session:
         job = jobs.get(session, item.tenant_id, item.job_id)

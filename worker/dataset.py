@@ -1,7 +1,7 @@
 """Prepared data sets as the worker reads them: a folder with `manifest.json` and a file per split.
 
-Images: `<split>.images.npy` uint8 (N, H, W, C) and `<split>.labels.npy` int64 (N,), -1 for no label.
-Text: `<split>.jsonl`, one object per document: `text`, `label` (or null), `language`.
+Images: `<split>.images.npy` uint8 (N, H, W, C) and `<split>.labels.npy` int64 (N,), -1 for no
+label. Text: `<split>.jsonl`, one object per document: `text`, `label` (or null), `language`.
 """
 
 import json

@@ -12,8 +12,9 @@ def pick_device() -> torch.device:
 
 def prepare_torch() -> None:
     """Set threads by the settings. To be called once, in the process that computes."""
-    if settings().threads is not None:
-        torch.set_num_threads(settings().threads)
+    threads = settings().threads
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def describe(device: torch.device) -> str:

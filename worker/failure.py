@@ -8,7 +8,8 @@ from shared.services.ledger.commit import Failed, Released, Result
 log = logging.getLogger(__name__)
 
 _PAUSE_S = 5.0
-"""How long an item rests after a fault of the storage or the database, which costs it no attempt."""
+"""How long an item rests after a fault of the storage or the database, which costs it no attempt.
+"""
 
 
 def failure(item: int, error: Exception) -> Result:

@@ -1,7 +1,7 @@
 """The worker's half of a family: what it can do, and the values that pass between it and its host.
 
-A family knows nothing of the database, of storage or of Celery: everything here runs in a test, in a
-worker and on a bare GPU machine alike. Shapes: N examples, H height, W width, C channels.
+A family knows nothing of the database, of storage or of Celery: everything here runs in a test, in
+a worker and on a bare GPU machine alike. Shapes: N examples, H height, W width, C channels.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,7 +97,10 @@ class Snapshot:
 
 
 class Trainee(Protocol):
-    """A model in training. The harness (worker/trainer.py) owns the loop, budgets and checkpoints."""
+    """A model in training.
+
+    The harness (worker/trainer.py) owns the loop, budgets and checkpoints.
+    """
 
     def advance(self, fraction: float, learning_rate_scale: float) -> dict[str, float]:
         """Make one optimisation step and return its losses by name (plain floats).
@@ -128,7 +131,8 @@ class Implementation(Protocol):
     def generate(
         self, loaded: Loaded, requests: Sequence[Request], run: Run
     ) -> Iterator[Part | Refusal]:
-        """Yield every output of every request, in any order, each once; or one Refusal of a request.
+        """Yield every output of every request, in any order, each once; or one Refusal of a
+        request.
 
         The same parameters and seed give the same content whatever else is among `requests`.
         """

@@ -1,4 +1,4 @@
-"""Generation of one batch: the forward pass, then encode and store, apart so that they can overlap."""
+"""Generation of a batch: the forward pass, then encode and store, apart so that they overlap."""
 
 import logging
 import time
@@ -52,7 +52,10 @@ class _LeaseRun:
 
 
 def forward(host: Host, items: Sequence[Claimed], lease: Lease) -> Outcome:
-    """Run items of one model version. Never raises: what goes wrong becomes a result of its item."""
+    """Run items of one model version.
+
+    Never raises: what goes wrong becomes a result of its item.
+    """
     try:
         lease.enter(Stage.LOAD)
         ready = host.models.get(str(items[0].model_version_id))
@@ -92,7 +95,7 @@ def _sort(
     made: Iterable[Part | Refusal],
     outcome: Outcome,
 ) -> None:
-    """Whole items to `parts`; refused ones failed; unfinished ones (the run was stopped) released."""
+    """Whole items to `parts`; refused ones failed; unfinished ones (it was stopped) released."""
     parts: dict[int, list[Part]] = defaultdict(list)
     refused: dict[int, Permanent] = {}
     for part in made:

@@ -37,7 +37,7 @@ class Host:
 
     @property
     def device_name(self) -> str:
-        """What the dashboard and outputs' records say of the device; `none` before it was needed."""
+        """What the dashboard and records say of the device; `none` before it was needed."""
         if "device" not in self.__dict__:
             return "none"
         from worker.device import describe

@@ -1,4 +1,7 @@
-"""Who this worker is. Set in the parent process, before the child that computes is forked from it."""
+"""Who this worker is.
+
+Set in the parent process, before the child that computes is forked from it.
+"""
 
 import os
 

@@ -5,9 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from shared.preparation import options_for
-
 from shared.db import transaction
+from shared.preparation import options_for
 from shared.services import datasets, files, jobs
 from shared.services.ledger.claim import Claimed
 from shared.states import Modality, Stage

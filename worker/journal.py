@@ -1,4 +1,6 @@
-"""A training's journal: its events for people, and its checkpoints, from which it goes on after a crash."""
+"""A training's journal: its events for people, and its checkpoints, from which it goes on after a
+crash.
+"""
 
 import json
 import tempfile
@@ -76,7 +78,10 @@ class Journal:
             self._event(session, "warning", message, {}, level="warn")
 
     def save(self, snapshot: Snapshot, standing: Standing) -> None:
-        """Store a checkpoint, then forget the ones before it. Raises Stopped if the lease is lost."""
+        """Store a checkpoint, then forget the ones before it.
+
+        Raises Stopped if the lease is lost.
+        """
         prefix = f"{self.prefix}/checkpoints/{standing.step}"
         with tempfile.TemporaryDirectory(prefix="atelier-checkpoint-") as scratch:
             folder = Path(scratch)

@@ -1,4 +1,6 @@
-"""How good a model is: the values a modality's `quality.py` gives back, and what the harness asks of it."""
+"""How good a model is: the values a modality's `quality.py` gives back, and what the harness asks
+of it.
+"""
 
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -27,13 +29,19 @@ class Metric:
 
 
 class Quality(Protocol):
-    """Measures models of one modality on one data set. Made once per training, before its first step."""
+    """Measures models of one modality on one data set.
+
+    Made once per training, before its first step.
+    """
 
     objective: str
     """The metric that keep-best and early stop follow."""
 
     def measure(self, loaded: Loaded, *, quick: bool) -> dict[str, Metric]:
-        """Metrics by name. `quick`: a smaller N and the objective at least, while training goes on."""
+        """Metrics by name.
+
+        `quick`: a smaller N and the objective at least, while training goes on.
+        """
 
     def sheet(self, loaded: Loaded) -> Media:
         """A sample sheet from fixed seeds, so that sheets of a training can be compared."""

@@ -48,7 +48,10 @@ class Models:
         self._lock = threading.Lock()
 
     def get(self, version_id: str) -> Ready:
-        """A version ready to run. Raises StorageUnavailable, IntegrityError, or Permanent from its family."""
+        """A version ready to run.
+
+        Raises StorageUnavailable, IntegrityError, or Permanent from its family.
+        """
         with self._lock:
             found = self._held.get(version_id)
             if found is None:

@@ -88,7 +88,9 @@ class _Turn:
                 waiting = self._next(batch)
 
     def _over(self, batch: _Batch) -> bool:
-        """Whether no further batch should be claimed: the turn's time is up, or the worker is to end."""
+        """Whether no further batch should be claimed: the turn's time is up, or the worker is to
+        end.
+        """
         self.ending |= batch.lease.stop is Stop.SHUTDOWN
         return self.ending or time.monotonic() > self.ends_at
 

@@ -1,4 +1,7 @@
-"""The one task: a hint that a lane has work. It carries no content and may come any number of times."""
+"""The one task: a hint that a lane has work.
+
+It carries no content and may come any number of times.
+"""
 
 from shared.queues import WORK
 from shared.states import Lane

@@ -1,4 +1,6 @@
-"""The training harness: budgets, evaluations, checkpoints, divergence, early stop - the same for all families."""
+"""The training harness: budgets, evaluations, checkpoints, divergence, early stop - the same for
+all families.
+"""
 
 import math
 import tempfile
@@ -74,9 +76,11 @@ class Harness:
         self.journal.warn(f"training goes on from the checkpoint at step {self.standing.step}")
 
     def run(self) -> Standing:
-        """Train until the budget is spent or nothing gets better; the best model is kept by the journal.
+        """Train until the budget is spent or nothing gets better; the best model is kept by the
+        journal.
 
-        Raises Stopped when asked to stop (with a checkpoint saved, unless cancelled), TrainingDiverged.
+        Raises Stopped when asked to stop (with a checkpoint saved, unless cancelled),
+        TrainingDiverged.
         """
         while (fraction := self._fraction()) < 1:
             if self.lease.should_stop():
@@ -111,7 +115,9 @@ class Harness:
             self.journal.progress(self.standing, fraction, losses)
 
     def _evaluate(self, fraction: float) -> bool:
-        """Measure, keep the best; True when it has not got better for as long as the patience lasts."""
+        """Measure, keep the best; True when it has not got better for as long as the patience
+        lasts.
+        """
         self.evaluated_at = fraction
         standing = self.standing
         loaded = self.trainee.loaded()
@@ -161,7 +167,7 @@ class Harness:
         self.standing.divergences = divergences
         self.standing.learning_rate_scale = scale
         self.journal.warn(
-            f"losses were not numbers; back to step {standing.step} with {scale:g} of the learning rate"
+            f"losses were not numbers; back to step {standing.step}, learning rate times {scale:g}"
         )
 
     def _stop(self) -> None:

@@ -4,11 +4,11 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from flask_security import Security, UserMixin
+from flask_security import RoleMixin, Security, UserMixin
 from flask_security.datastore import UserDatastore
 from flask_security.utils import hash_password
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.dialects.postgresql import insert
 
 from shared.db import transaction
 from shared.errors import Conflict, Invalid
@@ -22,10 +22,10 @@ _FOUND_BY = frozenset({"email", "fs_uniquifier"})
 
 
 @dataclass
-class Person(UserMixin):  # type: ignore[misc]
+class Person(UserMixin):
     """A user as Flask-Security sees one."""
 
-    id: str
+    id: str  # type: ignore[assignment]
     tenant_id: str
     email: str
     password: str
@@ -35,8 +35,9 @@ class Person(UserMixin):  # type: ignore[misc]
     fs_uniquifier: str = ""
 
     @property
-    def roles(self) -> list[Role]:
-        # Flask-Security would want tables of roles and permissions; pages look at `role` themselves.
+    def roles(self) -> list[RoleMixin]:  # type: ignore[override]
+        # Flask-Security would want tables of roles and permissions; pages look at `role`
+        # themselves.
         return []
 
     @property
@@ -45,11 +46,11 @@ class Person(UserMixin):  # type: ignore[misc]
         return User(id=self.id, tenant_id=self.tenant_id, email=self.email, role=self.role)
 
 
-class People(UserDatastore):  # type: ignore[misc]
+class People(UserDatastore):
     """Flask-Security's view of the table `users`."""
 
     def __init__(self) -> None:
-        super().__init__(Person, Role)
+        super().__init__(Person, RoleMixin)
 
     def find_user(self, case_insensitive: bool = False, **by: Any) -> Person | None:
         (name, value), *_ = by.items()
@@ -85,26 +86,36 @@ def _person(user: User) -> Person:
     )
 
 
-def add_user(email: str, tenant_name: str, role: Role) -> str:
-    """Add a person and give the password made for them. Raises Invalid, NotFound or Conflict."""
+def add_user(email: str, tenant_name: str, role: Role, *, replace: bool = False) -> str:
+    """Add a person and give the password made for them.
+
+    `replace`: a person of this address gets the new password instead, and is signed out everywhere.
+    Raises Invalid, NotFound or Conflict.
+    """
     email = email.strip().lower()
     if "@" not in email[1:-1]:
         raise Invalid(f"{email!r} is not an email address", param="email")
     password = secrets.token_urlsafe(_PASSWORD_BYTES)
+    changing = {"password": _hashed(password), "fs_uniquifier": secrets.token_hex(32)}
     with transaction() as session:
-        user = User(
-            id=new_id("user"),
-            tenant_id=tenants.tenant_named(session, tenant_name).id,
-            email=email,
-            password=_hashed(password),
-            role=role,
-            fs_uniquifier=secrets.token_hex(32),
-        )
-        session.add(user)
-        try:
-            session.flush()
-        except IntegrityError:
-            raise Conflict(f"There is a user {email} already.", param="email") from None
+        tenant = tenants.tenant_named(session, tenant_name)
+        new = {
+            "id": new_id("user"),
+            "tenant_id": tenant.id,
+            "email": email,
+            "role": role,
+            **changing,
+        }
+        adding = insert(User).values(new)
+        if replace:
+            mine = User.tenant_id == tenant.id
+            adding = adding.on_conflict_do_update(
+                index_elements=["email"], set_=changing, where=mine
+            )
+        else:
+            adding = adding.on_conflict_do_nothing(index_elements=["email"])
+        if session.execute(adding).rowcount == 0:  # type: ignore[attr-defined]
+            raise Conflict(f"There is a user {email} already.", param="email")
     return password
 
 

@@ -52,7 +52,7 @@ def add_dashboard(app: Flask) -> None:
 
 
 def _limit_sign_in(app: Flask) -> None:
-    """Limit attempts by account and by address: whoever guesses passwords is slowed down on both."""
+    """Limit attempts by account and by address: who guesses passwords is slowed down on both."""
     limiter = Limiter(
         get_remote_address,
         app=app,
@@ -66,7 +66,7 @@ def _limit_sign_in(app: Flask) -> None:
     view = app.view_functions["security.login"]
     by_address = limiter.limit(settings().login_limit, methods=["POST"])
     by_account = limiter.limit(settings().login_limit, key_func=_account, methods=["POST"])
-    app.view_functions["security.login"] = by_account(by_address(view))
+    app.view_functions["security.login"] = by_account(by_address(view))  # type: ignore[assignment]
 
 
 def _account() -> str:

@@ -1,4 +1,6 @@
-"""Review: one output after the other, approved or rejected by people; the last verdict can be undone."""
+"""Review: one output after the other, approved or rejected by people; the last verdict can be
+undone.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""One-off calls: a job of one item, waited for. The ledger stays the truth: nothing waits in memory alone."""
+"""One-off calls: a job of one item, waited for.
+
+The ledger stays the truth: nothing waits in memory alone.
+"""
 
 import time
 from collections.abc import Sequence
@@ -25,7 +28,7 @@ Made = list[tuple[Item, Output]]
 
 
 class NotInTime(Retryable):
-    """The models here are busy; the call was cancelled before it ran. Try again, or submit a job."""
+    """The models are busy; the call was cancelled before it ran. Try again, or submit a job."""
 
     code = "busy"
 
@@ -41,8 +44,8 @@ def run(
 ) -> tuple[Job, Made] | Response:
     """Run items of a model and wait for their outputs.
 
-    A client that sends `Prefer: respond-async` gets the job (202) when the wait is over; any other gets
-    503, and the job is cancelled, so that its retry makes no second one.
+    A client that sends `Prefer: respond-async` gets the job (202) when the wait is over; any other
+    gets 503, and the job is cancelled, so that its retry makes no second one.
     """
     job = _submit(model, modality, params)
     if _wait(job):
@@ -76,7 +79,10 @@ def _submit(model: str, modality: Modality, params: Sequence[dict[str, Any]]) ->
 
 
 def _wait(job: Job) -> bool:
-    """Whether the job ended in time. Looks more and more rarely; holds no connection between looks."""
+    """Whether the job ended in time.
+
+    Looks more and more rarely; holds no connection between looks.
+    """
     give_up_at = time.monotonic() + settings().wait_seconds
     pause_s = _FIRST_PAUSE_S
     while time.monotonic() < give_up_at:

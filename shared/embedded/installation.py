@@ -1,4 +1,6 @@
-"""The programs of one installation: API, workers, sweeper; what `atelier up` runs beside the engines."""
+"""The programs of one installation: API, workers, sweeper; what `atelier up` runs beside the
+engines.
+"""
 
 import os
 import sys

@@ -48,8 +48,8 @@ class TextParams(GenerationParams):
         context = int(config["max_position_embeddings"])
         if self.max_tokens >= context:
             raise Invalid(
-                f"max_tokens: {self.max_tokens} leaves no room for a prompt in this model's context "
-                f"of {context} tokens; ask for at most {context - 1}",
+                f"max_tokens: {self.max_tokens} leaves no room for a prompt in this model's "
+                f"context of {context} tokens; ask for at most {context - 1}",
                 param="max_tokens",
             )
 

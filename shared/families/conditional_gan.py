@@ -55,8 +55,9 @@ class ImageTraining(TrainingParams):
     latent: int = Field(64, ge=8, le=512, description="Length of the latent vector z.")
     augment: Literal["auto", "none", "shift", "colour"] = Field(
         "auto",
-        description="What the discriminator sees: `shift` moves by a few pixels, `colour` adds colour "
-        "jitter, cut-out and mirroring; `auto` is `shift` for grey and `colour` for colour images.",
+        description="What the discriminator sees: `shift` moves by a few pixels, `colour` adds "
+        "colour jitter, cut-out and mirroring; `auto` is `shift` for grey and `colour` for "
+        "colour images.",
     )
 
 

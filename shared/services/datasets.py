@@ -32,7 +32,8 @@ def create(
     file_ids: Sequence[str],
     options: dict[str, Any],
 ) -> Dataset:
-    """A new version of a data set, and the job that prepares it. Hint lane `light` after the commit.
+    """A new version of a data set, and the job that prepares it. Hint lane `light` after the
+    commit.
 
     Raises Invalid or NotFound naming the field.
     """

@@ -27,7 +27,7 @@ def store(
     key = f"{tenant_id}/files/{id_}"
     reader = HashingReader(source, limit)
     try:
-        storage().put(key, reader, media_type=MEDIA_TYPE)  # type: ignore[arg-type]
+        storage().put(key, reader, media_type=MEDIA_TYPE)
         if reader.bytes == 0:
             raise Invalid("file: the file is empty", param="file")
     except BaseException:

@@ -1,4 +1,6 @@
-"""Idempotency-Key: the same key and request get the same answer, whatever happened to the first one."""
+"""Idempotency-Key: the same key and request get the same answer, whatever happened to the first
+one.
+"""
 
 import hashlib
 import json
@@ -35,7 +37,8 @@ def once(
     """Run `create` in this transaction, or give the answer that it gave before under this key.
 
     The key's row and what `create` makes commit together, so a key without an answer cannot exist.
-    Raises KeyReused for another request under the key, and KeyInFlight while the first one is not over.
+    Raises KeyReused for another request under the key, and KeyInFlight while the first one is not
+    over.
     """
     if key is None:
         return create()

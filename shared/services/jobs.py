@@ -105,7 +105,10 @@ def check_items(
     names: str = "items[{}]",
     first: int = 0,
 ) -> list[NewItem]:
-    """Items ready to be queued, their parameters complete. Raises Invalid naming the faulty ones."""
+    """Items ready to be queued, their parameters complete.
+
+    Raises Invalid naming the faulty ones.
+    """
     family = catalog.family(model.family)
     faults: list[Invalid] = []
     items = []
@@ -166,7 +169,10 @@ class NewTraining:
 
 
 def create_training(session: Session, common: Common, new: NewTraining) -> Job:
-    """Accept a training. Hint lane `training` after the commit. Raises Invalid, NotFound or Conflict."""
+    """Accept a training.
+
+    Hint lane `training` after the commit. Raises Invalid, NotFound or Conflict.
+    """
     family = catalog.family(new.family)
     if family.training is None:
         raise Invalid(f"family: {family.name} cannot be trained", param="family")
@@ -219,7 +225,8 @@ def _long_job(common: Common, kind: JobKind, family: str, model: str, dataset_id
 def _check_modality(dataset: Dataset, family: Family) -> None:
     if dataset.modality != family.modality:
         raise Invalid(
-            f"dataset: {dataset.name!r} holds {dataset.modality}, {family.name} needs {family.modality}",
+            f"dataset: {dataset.name!r} holds {dataset.modality}, "
+            f"{family.name} needs {family.modality}",
             param="dataset",
         )
 
@@ -272,7 +279,9 @@ _AHEAD = text("""
 
 
 def progress(job: Job) -> float:
-    """How far a job is, 0 to 1: by its items, or for a job of one long item by what its worker says."""
+    """How far a job is, 0 to 1: by its items, or for a job of one long item by what its worker
+    says.
+    """
     ended = job.done + job.failed + job.cancelled + job.expired
     by_items = ended / job.total if job.total else 0.0
     return by_items if job.kind == JobKind.GENERATION else max(by_items, job.progress)
@@ -304,7 +313,8 @@ _REOPEN = text("""
 """)
 _AGAIN = text("""
     WITH again AS (
-        UPDATE items SET state = 'queued', attempt = 0, crashes = 0, error = NULL, finished_at = NULL
+        UPDATE items SET state = 'queued', attempt = 0, crashes = 0, error = NULL,
+            finished_at = NULL
         WHERE job_id = :job AND step = 'run' AND state IN ('failed', 'cancelled', 'expired')
         RETURNING id, flow_id, priority, batch_key, cost
     ), queued AS (
@@ -327,13 +337,13 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
     reopened = session.execute(_REOPEN, {"job": id_, "ended": sorted(FINAL_JOB_STATES)})
     if reopened.rowcount == 0:  # type: ignore[attr-defined]
         raise Conflict(f"Job {id_} is {job.state}; it can be retried once it has ended.")
-    again = session.execute(_AGAIN, {"job": id_}).all()
+    again = [(row[0], int(row[1])) for row in session.execute(_AGAIN, {"job": id_})]
     if not again:
         raise Conflict(f"Every item of job {id_} is done; there is nothing to retry.")
-    count = sum(row.count for row in again)
+    count = sum(items for _, items in again)
     session.execute(_RECOUNT, {"job": id_, "count": count})
-    for row in again:
-        flows.wake(session, row.flow_id, row.count)
+    for flow_id, items in again:
+        flows.wake(session, flow_id, items)
     session.refresh(job)
     return job
 

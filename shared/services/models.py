@@ -68,12 +68,15 @@ def version_by_id(session: Session, id_: str) -> tuple[Model, ModelVersion]:
 
 
 def check_target(session: Session, tenant_id: str, name: str, family: Family) -> None:
-    """Check that a training may register under a name. Raises Invalid, or Conflict for another family."""
+    """Check that a training may register under a name.
+
+    Raises Invalid, or Conflict for another family.
+    """
     check_name(name, "model")
     found = session.scalar(select(Model).where(Model.tenant_id == tenant_id, Model.name == name))
     if found is not None and found.family != family.name:
         raise Conflict(
-            f"model: {name!r} is of family {found.family}; give models of {family.name} another name",
+            f"model: {name!r} is of family {found.family}; choose another name for {family.name}",
             param="model",
         )
 

@@ -29,7 +29,7 @@ class Page(Generic[Row]):
 
 
 def page(
-    session: Session, chosen: Select[tuple[Row]], key: InstrumentedAttribute[Any], cursor: Cursor
+    session: Session, chosen: Select[Row], key: InstrumentedAttribute[Any], cursor: Cursor
 ) -> Page[Row]:
     """The page of `chosen` that a cursor asks for, in its order of `key`."""
     rising = cursor.order == "asc"

@@ -74,7 +74,10 @@ def judge(session: Session, user: User, output_id: str, new: NewVerdict) -> Verd
 
 
 def withdraw(session: Session, user: User, output_id: str) -> Verdict:
-    """Take back one's own last verdict on an output. Raises NotFound, or Conflict if there is none."""
+    """Take back one's own last verdict on an output.
+
+    Raises NotFound, or Conflict if there is none.
+    """
     output = outputs.get(session, user.tenant_id, output_id)
     verdicts = verdicts_on(session, output)
     last = verdicts[0] if verdicts else None

@@ -92,7 +92,8 @@ class Item(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
-    # No foreign key: its check, a row at a time, would double the time of accepting a million items.
+    # No foreign key: its check, a row at a time, would double the time of accepting a million
+    # items.
     job_id: Mapped[str] = mapped_column(String)
     seq: Mapped[int] = mapped_column(Integer)
     """Its place in the job's input, from 0."""

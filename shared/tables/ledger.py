@@ -74,7 +74,10 @@ class QueueRow(Base):
 
 
 class Lease(Base):
-    """The right of one worker to run the items it claimed, until it expires. All clocks are this server's."""
+    """The right of one worker to run the items it claimed, until it expires.
+
+    All clocks are this server's.
+    """
 
     __tablename__ = "leases"
     __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
@@ -106,7 +109,9 @@ class Worker(Base):
 
 
 class Idempotency(Base):
-    """The answer to a create that named an Idempotency-Key, written in the create's own transaction."""
+    """The answer to a create that named an Idempotency-Key, written in the create's own
+    transaction.
+    """
 
     __tablename__ = "idempotency"
 

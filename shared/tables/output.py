@@ -57,7 +57,10 @@ class Output(Base):
 
 
 class Verdict(Base):
-    """One reviewer's decision on one output. Appended, never changed: taking one back is a new row."""
+    """One reviewer's decision on one output.
+
+    Appended, never changed: taking one back is a new row.
+    """
 
     __tablename__ = "verdicts"
     __table_args__ = (Index("verdicts_by_output", "output_id", "id"),)

@@ -16,7 +16,7 @@ from shared.states import Modality
 class StandInParams(GenerationParams):
     """What the stand-in should do with the item."""
 
-    seconds: float = Field(0.0, ge=0, le=60, description="Time the item takes, without the processor.")
+    seconds: float = Field(0.0, ge=0, le=60, description="Time it takes, without the processor.")
     fault: str | None = Field(None, description="`raise`, `refuse`, `exit` or `once:<file>`.")
     shape: str = Field("", description="Items of different shapes share no batch.")
 

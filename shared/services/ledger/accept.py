@@ -1,4 +1,4 @@
-"""Acceptance: the items of a job, and what makes them claimable, in the caller's one transaction."""
+"""Acceptance: a job's items, and what makes them claimable, in the caller's one transaction."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ class NewItem:
     cost: float = 1.0
 
 
-# COPY goes to a table of the transaction's own, because Postgres refuses it under row-level security.
+# COPY goes to a table of the transaction's own, because Postgres refuses it under row-level
+# security.
 _INCOMING = text("""
     CREATE TEMPORARY TABLE incoming (
         seq int, custom_id text, params jsonb, batch_key text, cost real
@@ -64,7 +65,7 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
 
 
 def add_step(session: Session, job: Job, step: Step) -> None:
-    """Queue a step of the job itself on the lane `light`; it does not count among the job's items."""
+    """Queue a step of the job itself on lane `light`; it does not count among the job's items."""
     session.flush()
     session.execute(_INCOMING)
     _copy(session, [(0, None, "{}", job.id, 1.0)])

@@ -42,9 +42,10 @@ class Claim:
 
 
 # head: the first item of the flow with the lowest virtual time. own: that flow's items of the same
-# batch key. fill: other flows' items of that key, so that a batch is full even when each tenant has few.
-# `= ANY(ARRAY(…))` fixes the locked rows before the delete; with IN a plan may lock more than the limit.
-# Rows that another worker locks are skipped; flows are read without a lock, so workers never queue up.
+# batch key. fill: other flows' items of that key, so that a batch is full even when each tenant has
+# few. `= ANY(ARRAY(…))` fixes the locked rows before the delete; with IN a plan may lock more than
+# the limit. Rows that another worker locks are skipped; flows are read without a lock, so workers
+# never queue up.
 _CLAIM = text("""
     WITH head AS MATERIALIZED (
         SELECT first.flow_id, first.batch_key
@@ -78,7 +79,8 @@ _CLAIM = text("""
         SELECT * FROM own UNION ALL SELECT * FROM fill
     ), lease AS (
         INSERT INTO leases (token, worker, lane, items, stage, expires_at)
-        SELECT :token, :worker, :lane, array_agg(item_id), :stage, now() + make_interval(secs => :lease_s)
+        SELECT :token, :worker, :lane, array_agg(item_id), :stage,
+            now() + make_interval(secs => :lease_s)
         FROM got HAVING count(*) > 0
     ), started AS (
         UPDATE items SET state = 'running', attempt = attempt + 1, lease_token = :token,
@@ -100,7 +102,8 @@ _START_JOBS = text("""
 """)
 
 _STARTED_EVENT = text("""
-    INSERT INTO events (job_id, type, message) SELECT unnest(cast(:jobs AS text[])), 'state', 'running'
+    INSERT INTO events (job_id, type, message)
+    SELECT unnest(cast(:jobs AS text[])), 'state', 'running'
 """)
 
 _MORE = text("""
@@ -125,13 +128,19 @@ def claim(session: Session, lane: Lane, worker: str, count: int) -> Claim:
     names = {"lane": lane, "count": count, "token": token, "worker": worker}
     names |= {"stage": Stage.LOAD, "lease_s": settings().lease_seconds}
     rows = session.execute(_CLAIM, names).all()
-    items = [Claimed(*row[:5], Step(row[5]), *row[6:12]) for row in rows]
+    items = [_claimed(row) for row in rows]
     if items:
         _charge(session, [(item, row.charge) for item, row in zip(items, rows, strict=True)])
         jobs = sorted({item.job_id for item in items})
         session.execute(_LATE_CANCEL, {"token": token, "jobs": jobs})
     more = session.execute(_MORE, {"lane": lane}).scalar_one()
     return Claim(lane, items, more, token)
+
+
+def _claimed(row: Any) -> Claimed:
+    told = row._asdict()
+    del told["charge"]
+    return Claimed(**told | {"step": Step(row.step)})
 
 
 def _charge(session: Session, taken: list[tuple[Claimed, float]]) -> None:

@@ -1,4 +1,4 @@
-"""Commits: what a worker reports of the items it ran, fenced by its lease, all in one transaction."""
+"""Commits: what a worker reports of its items, fenced by its lease, all in one transaction."""
 
 import json
 from collections.abc import Sequence
@@ -72,7 +72,8 @@ class Committed:
 
 
 _HELD = text("""
-    SELECT items.id, items.job_id, items.flow_id, items.step, items.attempt, flows.lane, jobs.tenant_id
+    SELECT items.id, items.job_id, items.flow_id, items.step, items.attempt, flows.lane,
+        jobs.tenant_id
     FROM items JOIN flows ON flows.id = items.flow_id JOIN jobs ON jobs.id = items.job_id
     WHERE items.id = ANY(:items) AND items.lease_token = :token AND items.state = 'running'
 """)
@@ -82,8 +83,8 @@ _LIGHT = text("SELECT id FROM flows WHERE lane = 'light' AND tenant_id = ANY(:te
 _CANCELLING = text("SELECT id FROM jobs WHERE id = ANY(:jobs) AND state = 'cancelling'")
 
 _OUTPUTS = text("""
-    INSERT INTO outputs (id, tenant_id, job_id, item_id, index, media_type, key, bytes, sha256, seed,
-        facts, scores, provenance)
+    INSERT INTO outputs (id, tenant_id, job_id, item_id, index, media_type, key, bytes, sha256,
+        seed, facts, scores, provenance)
     SELECT * FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row (
         id text, tenant_id text, job_id text, item_id bigint, index int, media_type text, key text,
         bytes bigint, sha256 text, seed bigint, facts jsonb, scores jsonb, provenance jsonb)
@@ -91,9 +92,11 @@ _OUTPUTS = text("""
 
 _END_ITEMS = text("""
     WITH ended AS (
-        SELECT * FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row (id bigint, state text, error jsonb)
+        SELECT * FROM jsonb_to_recordset(cast(:rows AS jsonb))
+            AS row (id bigint, state text, error jsonb)
     )
-    UPDATE items SET state = ended.state, error = ended.error, lease_token = NULL, finished_at = now()
+    UPDATE items SET state = ended.state, error = ended.error, lease_token = NULL,
+        finished_at = now()
     FROM ended
     WHERE items.id = ended.id AND items.lease_token = :token AND items.state = 'running'
 """)
@@ -107,7 +110,10 @@ _CLOSE = text("DELETE FROM leases WHERE token = :token AND cardinality(items) = 
 
 
 def commit(session: Session, token: UUID, results: Sequence[Result]) -> Committed:
-    """Write results under a lease. Items that the lease no longer holds are fenced: nothing of them is kept."""
+    """Write results under a lease.
+
+    Items that the lease no longer holds are fenced: nothing of them is kept.
+    """
     held = {
         row.id: row
         for row in session.execute(_HELD, {"items": [r.item for r in results], "token": token})
@@ -131,7 +137,8 @@ def commit(session: Session, token: UUID, results: Sequence[Result]) -> Committe
 
 
 def _lock(session: Session, held: Sequence[Any]) -> None:
-    # A job that ends may queue its finalizing step, so the tenants' flows of lane `light` belong to the lock.
+    # A job that ends may queue its finalizing step, so the tenants' flows of lane `light` belong to
+    # the lock.
     tenants = sorted({row.tenant_id for row in held})
     light = session.execute(_LIGHT, {"tenants": tenants}).scalars()
     flows.lock(session, {row.flow_id for row in held} | set(light), {row.job_id for row in held})

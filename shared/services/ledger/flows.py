@@ -1,4 +1,6 @@
-"""Counters of flows and jobs, changed in one lock order everywhere: flows, jobs, leases, items, each ascending."""
+"""Counters of flows and jobs, changed in one lock order everywhere: flows, jobs, leases, items,
+each ascending.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -75,7 +77,7 @@ def flow_of(session: Session, lane: Lane, tenant_id: str) -> int:
 
 
 def wake(session: Session, flow_id: int, count: int) -> None:
-    """Add `count` queued items to a flow; the last statement of the transaction that accepts them."""
+    """Add `count` queued items to a flow; the last statement of a transaction that accepts."""
     session.execute(_WAKE, {"flow": flow_id, "count": count})
 
 

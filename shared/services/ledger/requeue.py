@@ -15,12 +15,14 @@ _REQUEUE = text("""
         UPDATE items SET state = 'queued', lease_token = NULL,
             attempt = attempt - cast(:refund AS int), crashes = crashes + cast(:crash AS int),
             -- Suspected of crashing its worker: alone from now on, so that its neighbours finish.
-            batch_key = CASE WHEN crashes + cast(:crash AS int) >= 2 THEN 'alone:' || id ELSE batch_key END
+            batch_key = CASE WHEN crashes + cast(:crash AS int) >= 2
+                THEN 'alone:' || id ELSE batch_key END
         WHERE id = ANY(:items) AND lease_token = :token AND state = 'running'
         RETURNING id, flow_id, priority, batch_key, cost
     )
     INSERT INTO queue (item_id, flow_id, rank, batch_key, cost, available_at)
-    SELECT id, flow_id, -priority, batch_key, cost, now() + make_interval(secs => :delay_s) FROM back
+    SELECT id, flow_id, -priority, batch_key, cost, now() + make_interval(secs => :delay_s)
+    FROM back
 """)
 
 
@@ -39,6 +41,8 @@ def requeue(
 
 
 def backoff_s(attempt: int) -> float:
-    """Pause before the next attempt, in seconds: doubling, with full jitter, so that crowds disperse."""
+    """Pause before the next attempt, in seconds: doubling, with full jitter, so that crowds
+    disperse.
+    """
     ceiling = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt - 1))
     return random.uniform(ceiling / 4, ceiling)  # noqa: S311 - jitter needs no secrecy

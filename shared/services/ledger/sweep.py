@@ -1,4 +1,6 @@
-"""The sweeper's passes: every one may run at any time, any number at once, and change nothing twice."""
+"""The sweeper's passes: every one may run at any time, any number at once, and change nothing
+twice.
+"""
 
 from uuid import UUID
 
@@ -52,7 +54,8 @@ def expired_leases(session: Session) -> list[UUID]:
 def recover(session: Session, token: UUID) -> Lane | None:
     """End an expired lease: its items run again, or have failed after too many crashes.
 
-    Returns the lane to hint; None when another sweeper was faster or the lease was renewed after all.
+    Returns the lane to hint; None when another sweeper was faster or the lease was renewed after
+    all.
     """
     rows = session.execute(_ITEMS, {"token": token}).all()
     flows.lock(session, {row.flow_id for row in rows}, {row.job_id for row in rows})
