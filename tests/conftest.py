@@ -94,3 +94,14 @@ def api_key(tenant: Tenant) -> str:
     """A key of that tenant that may do everything."""
     with transaction() as session:
         return tenants.add_key(session, tenant.id, "test", [Scope.ADMIN])[1]
+
+
+@pytest.fixture
+def stand_in(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a model of the family without a model."""
+    from tests.ledger import add_stand_in
+
+    monkeypatch.setenv("ATELIER_FAMILIES", "tests.families.stand_in")
+    forget_settings()
+    add_stand_in(tenant.id)
+    return "stand-in"

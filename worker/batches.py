@@ -14,7 +14,7 @@ from shared.errors import Invalid
 from shared.services import files, jobs, models
 from shared.services.ledger.claim import Claimed
 from shared.states import Lane, Stage
-from shared.storage import storage
+from shared.storage import read, storage
 from shared.tables.job import Job
 from shared.tables.output import Output
 from worker.lease import Lease
@@ -122,8 +122,7 @@ def _describe(output: Output) -> dict[str, Any]:
         **output.facts,
     }
     if output.media_type.startswith("text/"):
-        with storage().open(output.key) as content:
-            told["text"] = content.read().decode()
+        told["text"] = read(output.key).decode()
     return told
 
 

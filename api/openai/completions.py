@@ -12,7 +12,7 @@ from api.requests import require_json
 from api.times import seconds
 from shared.errors import Invalid
 from shared.states import Modality, Scope
-from shared.storage import storage
+from shared.storage import read
 from shared.tables.output import Output
 
 blueprint = APIBlueprint(
@@ -105,8 +105,7 @@ def _params(body: CompletionBody, prompt: str) -> dict[str, Any]:
 
 
 def _choice(index: int, output: Output, echoed: str) -> Choice:
-    with storage().open(output.key) as content:
-        text = content.read().decode()
+    text = read(output.key).decode()
     facts = output.facts
     return Choice(
         text=echoed + text,

@@ -14,7 +14,7 @@ from api.times import seconds
 from shared.errors import Invalid
 from shared.settings import settings
 from shared.states import Modality, Scope
-from shared.storage import storage
+from shared.storage import read
 from shared.tables.output import Output
 
 blueprint = APIBlueprint(
@@ -93,8 +93,7 @@ def _check_size(size: str | None) -> None:
 
 def _datum(output: Output, format_: str) -> ImageDatum:
     if format_ == "b64_json":
-        with storage().open(output.key) as content:
-            encoded = base64.b64encode(content.read()).decode()
+        encoded = base64.b64encode(read(output.key)).decode()
         return ImageDatum(b64_json=encoded, output=output.id, seed=output.seed)
     base = settings().public_url or request.host_url.rstrip("/")
     url = f"{base}/api/v1/outputs/{output.id}/content"

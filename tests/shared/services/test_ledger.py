@@ -1,6 +1,5 @@
 """The ledger on real Postgres: accept, claim, commit, requeue, cancel, sweep."""
 
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -16,15 +15,6 @@ from shared.tables.tenant import Tenant
 from tests.ledger import add_stand_in, assert_sound, submit
 
 OUTPUT = NewOutput(0, "text/plain", "key", 1, "0" * 64, 1, {}, {}, {})
-
-
-@pytest.fixture
-def model(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ATELIER_FAMILIES", "tests.families.stand_in")
-    from tests.conftest import forget_settings
-
-    forget_settings()
-    add_stand_in(tenant.id)
 
 
 def take(count: int = 16, lane: Lane = Lane.TEXT) -> Claim:
@@ -43,7 +33,7 @@ def state_of(job_id: str, tenant_id: str) -> str:
         return jobs.get(session, tenant_id, job_id).state
 
 
-@pytest.mark.usefixtures("model")
+@pytest.mark.usefixtures("stand_in")
 class TestLife:
     def test_a_job_is_accepted_claimed_and_done(self, tenant: Tenant) -> None:
         job = submit(tenant.id, [{"seed": n} for n in range(20)])
@@ -100,7 +90,7 @@ class TestLife:
         assert_sound()
 
 
-@pytest.mark.usefixtures("model")
+@pytest.mark.usefixtures("stand_in")
 class TestFences:
     def test_a_stale_token_cannot_commit(self, tenant: Tenant) -> None:
         job = submit(tenant.id, [{}])
@@ -152,7 +142,7 @@ class TestFences:
         assert_sound()
 
 
-@pytest.mark.usefixtures("model")
+@pytest.mark.usefixtures("stand_in")
 class TestRetries:
     def test_an_error_is_retried_after_a_pause_until_its_attempts_are_spent(
         self, tenant: Tenant
@@ -199,7 +189,7 @@ class TestRetries:
         assert_sound()
 
 
-@pytest.mark.usefixtures("model")
+@pytest.mark.usefixtures("stand_in")
 class TestCancel:
     def test_what_waits_ends_at_once_and_what_is_done_stays(self, tenant: Tenant) -> None:
         job = submit(tenant.id, [{}] * 3)

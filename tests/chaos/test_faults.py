@@ -1,0 +1,120 @@
+"""Faults while real workers run: nothing is lost and nothing is done twice."""
+
+import signal
+
+import pytest
+from redis import Redis
+
+from shared.db import transaction
+from shared.embedded.engines import Urls
+from shared.queues import hint
+from shared.services import jobs, workers
+from shared.states import Lane
+from shared.tables.job import Job
+from shared.tables.tenant import Tenant
+from tests.chaos.processes import sweeper, until, worker
+from tests.ledger import assert_sound, submit
+
+pytestmark = pytest.mark.usefixtures("stand_in")
+
+
+def read(tenant: Tenant, job: Job) -> Job:
+    with transaction() as session:
+        return jobs.get(session, tenant.id, job.id)
+
+
+def is_up() -> bool:
+    with transaction() as session:
+        return bool(workers.alive(session))
+
+
+def start(tenant: Tenant, items: int, seconds: float) -> Job:
+    job = submit(tenant.id, [{"seconds": seconds}] * items)
+    hint(Lane.TEXT)
+    return job
+
+
+def test_a_worker_killed_in_the_middle_of_a_batch_loses_and_doubles_nothing(tenant: Tenant) -> None:
+    with sweeper():
+        with worker() as killed:
+            until(is_up)
+            job = start(tenant, items=64, seconds=0.05)
+            until(lambda: read(tenant, job).done >= 16 and read(tenant, job).running > 0)
+            killed.signal(signal.SIGKILL)
+        with worker():
+            until(lambda: read(tenant, job).state == "succeeded")
+
+    assert read(tenant, job).done == 64
+    assert_sound()
+
+
+def test_a_child_killed_alone_is_replaced_and_its_items_run_again(tenant: Tenant) -> None:
+    with sweeper(), worker():
+        until(is_up)
+        crashing = submit(tenant.id, [{"fault": "exit", "shape": "bad"}])
+        job = start(tenant, items=32, seconds=0.01)
+        until(lambda: read(tenant, job).state == "succeeded")
+        until(lambda: read(tenant, crashing).state == "failed", within_s=90)
+
+    failed = read(tenant, crashing)
+    assert failed.error is not None
+    assert failed.error["code"] == "crashed"
+    assert_sound()
+
+
+def test_a_frozen_worker_that_wakes_after_its_lease_changes_nothing(tenant: Tenant) -> None:
+    with sweeper(), worker() as frozen:
+        until(is_up)
+        job = start(tenant, items=16, seconds=0.1)
+        until(lambda: read(tenant, job).running == 16)
+        frozen.signal(signal.SIGSTOP)
+        until(lambda: read(tenant, job).running == 0, within_s=20)
+        with worker():
+            until(lambda: read(tenant, job).state == "succeeded")
+            frozen.signal(signal.SIGCONT)
+            hint(Lane.TEXT)
+            after = start(tenant, items=32, seconds=0.0)
+            until(lambda: read(tenant, after).state == "succeeded")
+
+    assert_sound()
+
+
+def test_a_flushed_redis_delays_the_work_and_loses_none(tenant: Tenant, urls: Urls) -> None:
+    with sweeper(), worker():
+        until(is_up)
+        job = start(tenant, items=96, seconds=0.02)
+        until(lambda: read(tenant, job).done >= 16)
+        with Redis.from_url(str(urls.redis)) as redis:
+            redis.flushall()
+        unhinted = submit(tenant.id, [{}] * 16)
+        until(lambda: read(tenant, job).state == "succeeded")
+        until(lambda: read(tenant, unhinted).state == "succeeded")
+
+    assert_sound()
+
+
+def test_hints_sent_five_times_make_no_second_output(tenant: Tenant) -> None:
+    with worker():
+        until(is_up)
+        job = submit(tenant.id, [{"seconds": 0.02}] * 48)
+        for _ in range(5):
+            hint(Lane.TEXT)
+        until(lambda: read(tenant, job).state == "succeeded")
+
+    assert_sound()
+
+
+def test_a_worker_told_to_end_releases_its_items_without_an_attempt_spent(tenant: Tenant) -> None:
+    with worker() as ending:
+        until(is_up)
+        job = start(tenant, items=16, seconds=5)
+        until(lambda: read(tenant, job).running == 16)
+        ending.child.send_signal(signal.SIGTERM)
+        ending.child.wait(timeout=20)
+
+    stopped = read(tenant, job)
+    assert (stopped.running, stopped.queued) == (0, 16)
+    with transaction() as session:
+        attempts = {item.attempt for item in jobs.undone_items(session, stopped)}
+    assert attempts == {0}
+    assert_sound()
