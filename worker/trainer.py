@@ -90,12 +90,13 @@ class Harness:
             if not all(map(math.isfinite, losses.values())):
                 self._diverged()
                 continue
-            self._tell(fraction, losses)
-            if fraction - self.evaluated_at >= 1 / EVALUATIONS and self._evaluate(fraction):
+            self._tell(losses)
+            if self._milestone() and self._evaluate():
                 break
             if self.clock.elapsed_s() - self.saved_at >= settings().checkpoint_seconds:
                 self._save()
-        self._evaluate(1.0)
+        else:
+            self._evaluate()
         self._count_time()
         return self.standing
 
@@ -105,20 +106,25 @@ class Harness:
         by_steps = self.standing.step / self.params.max_steps if self.params.max_steps else 0.0
         return max(by_time, by_steps)
 
+    def _milestone(self) -> bool:
+        """Whether a further fifth of the budget is spent; the last one is the end, measured anyway."""
+        reached = int(self._fraction() * EVALUATIONS)
+        return int(self.evaluated_at * EVALUATIONS) < reached < EVALUATIONS
+
     def _count_time(self) -> None:
         self.standing.elapsed_s = self.clock.elapsed_s()
 
-    def _tell(self, fraction: float, losses: Mapping[str, float]) -> None:
+    def _tell(self, losses: Mapping[str, float]) -> None:
         if self.clock.elapsed_s() - self.told_at >= max(2.0, self.params.max_seconds / _TOLD):
             self.told_at = self.clock.elapsed_s()
             self._count_time()
-            self.journal.progress(self.standing, fraction, losses)
+            self.journal.progress(self.standing, self._fraction(), losses)
 
-    def _evaluate(self, fraction: float) -> bool:
+    def _evaluate(self) -> bool:
         """Measure, keep the best; True when it has not got better for as long as the patience
         lasts.
         """
-        self.evaluated_at = fraction
+        self.evaluated_at = self._fraction()
         standing = self.standing
         loaded = self.trainee.loaded()
         metrics = self.quality.measure(loaded, quick=True)

@@ -1,6 +1,7 @@
 """Jobs: accepting each kind, looking at them, cancelling and retrying them."""
 
 import json
+import random
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -109,50 +110,58 @@ def check_items(
 
     Raises Invalid naming the faulty ones.
     """
-    family = catalog.family(model.family)
+    check = _Check(catalog.family(model.family), version)
     faults: list[Invalid] = []
     items = []
-    seen: set[str] = set()
     for position, item in enumerate(wanted, first):
         try:
-            items.append(_checked(item, family, version, names.format(position)))
-            _check_unique(item.custom_id, seen, names.format(position))
-        except Invalid as fault:
-            faults.append(fault)
-            if len(faults) == _SHOWN_ERRORS:
-                break
+            items.append(check.checked(item))
+        except ValidationError as error:
+            faults.append(invalid(error, names.format(position), "params"))
+        except Invalid as error:
+            faults.append(_within(names.format(position), error))
+        if len(faults) == _SHOWN_ERRORS:
+            break
     if faults:
         raise Invalid("; ".join(fault.message for fault in faults), param=faults[0].param)
     return items
 
 
-def _checked(item: Wanted, family: Family, version: ModelVersion, where: str) -> NewItem:
-    raw = item.params
-    if raw.get("seed") is None:
-        raw = {**raw, "seed": secrets.randbits(32)}
-    try:
-        params = family.generation.model_validate(raw)
-        params.check(version.config)
-    except ValidationError as error:
-        raise invalid(error, where, "params") from None
-    except Invalid as error:
-        raise Invalid(
-            f"{where}.params.{error.message}", param=f"{where}.params.{error.param}"
-        ) from None
-    return NewItem(
-        params=params.model_dump_json(),
-        custom_id=item.custom_id,
-        batch_key=f"{version.id}:{params.batch_shape()}",
-        cost=params.cost(),
-    )
+class _Check:
+    """Checks the items of one request; it may have a hundred thousand, so little is done for each."""
+
+    def __init__(self, family: Family, version: ModelVersion):
+        self.params = family.generation
+        self.version = version
+        self.seen: set[str] = set()
+        # Seeds need not be secret, only different.
+        self.seeds = random.Random(secrets.randbits(128))  # noqa: S311
+
+    def checked(self, item: Wanted) -> NewItem:
+        """The item, ready to be queued. Raises ValidationError or Invalid, both without its place."""
+        if item.custom_id is not None:
+            if item.custom_id in self.seen:
+                raise Invalid(f"custom_id: {item.custom_id!r} occurs twice", param="custom_id")
+            self.seen.add(item.custom_id)
+        raw = item.params
+        if raw.get("seed") is None:
+            raw = {**raw, "seed": self.seeds.getrandbits(32)}
+        params = self.params.model_validate(raw)
+        try:
+            params.check(self.version.config)
+        except Invalid as error:
+            raise _within("params", error) from None
+        return NewItem(
+            params=params.model_dump_json(),
+            custom_id=item.custom_id,
+            batch_key=f"{self.version.id}:{params.batch_shape()}",
+            cost=params.cost(),
+        )
 
 
-def _check_unique(custom_id: str | None, seen: set[str], where: str) -> None:
-    if custom_id is None:
-        return
-    if custom_id in seen:
-        raise Invalid(f"{where}.custom_id: {custom_id!r} occurs twice", param=f"{where}.custom_id")
-    seen.add(custom_id)
+def _within(where: str, error: Invalid) -> Invalid:
+    """The same fault, said of a field below another one."""
+    return Invalid(f"{where}.{error.message}", param=f"{where}.{error.param}")
 
 
 @dataclass(frozen=True)
