@@ -48,6 +48,8 @@ def create_app() -> OpenAPI:
         responses={"default": errors.ErrorAnswer},
         doc_ui=False,
         static_folder=None,
+        # No files are served there, but Bootstrap-Flask makes its own address of it.
+        static_url_path="/static",
     )
     app.openapi_version = "3.1.0"
     ours = settings()
@@ -57,7 +59,6 @@ def create_app() -> OpenAPI:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
     )
-    app.json.sort_keys = False  # type: ignore[attr-defined]
     if ours.trusted_proxies:
         hops = ours.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]

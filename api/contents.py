@@ -1,6 +1,7 @@
 """Sending stored bytes: from the storage itself where it can, else streamed through here."""
 
 from collections.abc import Iterator
+from typing import IO
 
 from flask import Response, redirect
 from werkzeug.http import dump_options_header
@@ -20,7 +21,9 @@ def send(key: str, filename: str, media_type: str, *, inline: bool = False) -> A
     if url is not None and not inline:
         return redirect(url)
     shown = inline and media_type in INLINE
-    response = Response(_chunks(key), mimetype=None, content_type=media_type)
+    source = storage().open(key)  # before the first byte: a missing object is still a clean error
+    response = Response(_chunks(source), mimetype=None, content_type=media_type)
+    response.call_on_close(source.close)  # also after HEAD, which reads nothing
     response.headers["Content-Disposition"] = dump_options_header(
         "inline" if shown else "attachment", {"filename": filename}
     )
@@ -29,12 +32,6 @@ def send(key: str, filename: str, media_type: str, *, inline: bool = False) -> A
     return response
 
 
-def _chunks(key: str) -> Iterator[bytes]:
-    source = storage().open(key)  # before the first byte: a missing object is still a clean error
-    return _stream(source)
-
-
-def _stream(source: object) -> Iterator[bytes]:
-    with source:  # type: ignore[attr-defined]
-        while chunk := source.read(CHUNK_BYTES):  # type: ignore[attr-defined]
-            yield chunk
+def _chunks(source: IO[bytes]) -> Iterator[bytes]:
+    while chunk := source.read(CHUNK_BYTES):
+        yield chunk

@@ -2,12 +2,14 @@
 
 import logging
 
+import psycopg
 from flask import Flask, Response, jsonify, render_template, request
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import exc
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from shared.errors import AtelierError, Retryable, TooLarge
+from api.requests import require_json
+from shared.errors import AtelierError, Invalid, Retryable, TooLarge
 from shared.services.invalid import invalid
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,9 @@ def answer(status: int, message: str, code: str, param: str | None = None) -> Re
 def answer_validation(error: ValidationError) -> Response:
     """The answer to a body, query or form that does not fit its model."""
     fault = invalid(error)
+    if fault.param is None:
+        # No field is at fault but the whole: say first of all when it is not JSON.
+        require_json()
     return answer(fault.status, fault.message, fault.code, fault.param)
 
 
@@ -70,6 +75,8 @@ def add_to(app: Flask) -> None:
     app.register_error_handler(AtelierError, _ours)
     app.register_error_handler(RequestEntityTooLarge, _too_large)
     app.register_error_handler(HTTPException, _http)
+    for unstorable in (exc.DataError, psycopg.DataError, UnicodeEncodeError):
+        app.register_error_handler(unstorable, _unstorable)
     app.register_error_handler(exc.OperationalError, _database)
     app.register_error_handler(exc.TimeoutError, _database)
     app.register_error_handler(Exception, _unexpected)
@@ -93,6 +100,16 @@ def _http(error: HTTPException) -> Response:
     codes = {404: "unknown_url", 405: "method_not_allowed", 415: "unsupported_media_type"}
     code = codes.get(status, "invalid_request" if status < 500 else "internal")
     return answer(status, error.description or error.name, code)
+
+
+def _unstorable(error: Exception) -> Response:
+    log.info("%s %s holds what cannot be stored: %s", request.method, request.path, error)
+    return _ours(
+        Invalid(
+            "A value cannot be stored: a text with the character NUL or half a surrogate pair, "
+            "or a number that is too large."
+        )
+    )
 
 
 def _database(error: Exception) -> Response:

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 from flask import Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.errors import Invalid, NotFound
 from shared.services.pages import Cursor, Page
 
 Row = TypeVar("Row")
@@ -24,11 +25,21 @@ class ListQuery(BaseModel):
     def cursor(self, key: Callable[[str], Any] = str) -> Cursor:
         """The cursor; `key` turns a public id into what the list is ordered by."""
         return Cursor(
-            after=key(self.after) if self.after is not None else None,
-            before=key(self.before) if self.before is not None else None,
+            after=_turn("after", self.after, key),
+            before=_turn("before", self.before, key),
             limit=self.limit,
             order=self.order,
         )
+
+
+def _turn(name: str, id_: str | None, key: Callable[[str], Any]) -> Any:
+    """An id as what the list is ordered by; None when absent. Raises Invalid naming the field."""
+    if id_ is None:
+        return None
+    try:
+        return key(id_)
+    except NotFound:
+        raise Invalid(f"{name}: {id_!r} is not an id of this list", param=name) from None
 
 
 class ListAnswer(BaseModel):

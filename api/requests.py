@@ -4,8 +4,10 @@ safety.
 
 import logging
 import time
+from typing import Any
 
 from flask import Flask, Response, g, request
+from flask.json.provider import DefaultJSONProvider
 from ulid import ULID
 from werkzeug.exceptions import BadRequest
 
@@ -19,8 +21,27 @@ _FORM_OVERHEAD_BYTES = 64 * 1024
 _MULTIPART = "multipart/form-data"
 
 
+class _Json(DefaultJSONProvider):
+    """JSON as the standard has it: without NaN and Infinity, and no deeper than can be read."""
+
+    sort_keys = False
+
+    def loads(self, s: str | bytes, **options: Any) -> Any:
+        try:
+            return super().loads(s, parse_constant=_refuse_constant, **options)
+        except RecursionError:
+            raise ValueError("nested too deep") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
 def add_to(app: Flask) -> None:
     """Hook these into an application, before anything else looks at a request."""
+    # The class too: Flask-Security derives its own from it.
+    app.json_provider_class = _Json
+    app.json = _Json(app)
     app.before_request(_begin)
     app.after_request(_end)
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from shared.db import transaction
 from shared.errors import Invalid
 from shared.services import files, jobs, models
+from shared.services.items import Wanted, check_items
 from shared.services.ledger.claim import Claimed
 from shared.states import Lane, Stage
 from shared.storage import read, storage
@@ -36,7 +37,7 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
             wanted = list(_lines(source, lease))
         if not wanted:
             raise Invalid("input_file: it has no lines", param="input_file")
-        new = jobs.check_items(wanted, model, version, names="line {}", first=1)
+        new = check_items(wanted, model, version)
     except Invalid as error:
         told = {"code": "invalid_input_file", "message": error.message, "param": error.param}
         return lambda session: jobs.refuse(session, item.job_id, told)
@@ -47,7 +48,7 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
     return conclude
 
 
-def _lines(source: IO[bytes], lease: Lease) -> Iterator[jobs.Wanted]:
+def _lines(source: IO[bytes], lease: Lease) -> Iterator[Wanted]:
     """The objects of a JSONL file. Blank lines and a byte-order mark are passed over."""
     for number, raw in enumerate(source, 1):
         if number > MAX_LINES:
@@ -59,7 +60,7 @@ def _lines(source: IO[bytes], lease: Lease) -> Iterator[jobs.Wanted]:
             yield _wanted(line, number)
 
 
-def _wanted(line: bytes, number: int) -> jobs.Wanted:
+def _wanted(line: bytes, number: int) -> Wanted:
     where = f"line {number}"
     try:
         value = json.loads(line)
@@ -73,7 +74,7 @@ def _wanted(line: bytes, number: int) -> jobs.Wanted:
     custom_id = value.get("custom_id")
     if custom_id is not None and not isinstance(custom_id, str):
         raise Invalid(f"{where}.custom_id: must be a string", param=f"{where}.custom_id")
-    return jobs.Wanted(value["params"], custom_id)
+    return Wanted(value["params"], custom_id, number)
 
 
 def finalize(item: Claimed, lease: Lease) -> Conclude:

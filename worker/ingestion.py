@@ -15,7 +15,8 @@ from shared.tables.dataset import Dataset
 from shared.tables.file import File
 from worker.cache import upload
 from worker.lease import Lease
-from worker.preparation.prepare import Source, prepare
+from worker.preparation.files import Source
+from worker.preparation.prepare import prepare
 from worker.work import Conclude
 
 
@@ -69,7 +70,6 @@ def _fetch(row: File, scratch: Path, position: int, lease: Lease) -> Source:
 def _prepare(dataset: Dataset, sources: list[Source], folder: Path, run: _Progress) -> Any:
     modality = Modality(dataset.modality)
     options = options_for(modality).model_validate(dataset.options)
-    folder.mkdir()
     return prepare(modality, sources, options, folder, run)
 
 

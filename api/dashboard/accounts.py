@@ -134,6 +134,7 @@ def add_security(app: Any) -> None:
         SECURITY_PASSWORD_HASH="argon2",  # noqa: S106 - the name of a method
         # Flask-Security wants a salt of the installation's beside argon2's own.
         SECURITY_PASSWORD_SALT=app.config["SECRET_KEY"],
+        SECURITY_LOGIN_USER_TEMPLATE="dashboard/login.html",
         SECURITY_POST_LOGIN_VIEW="/dashboard/",
         SECURITY_POST_LOGOUT_VIEW="/dashboard/login",
         SECURITY_LOGOUT_METHODS=["POST"],

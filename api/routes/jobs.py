@@ -14,7 +14,7 @@ from api.requests import require_json
 from api.routes.outputs import show_outputs
 from api.times import seconds, seconds_or_none
 from shared.db import transaction
-from shared.errors import Invalid
+from shared.errors import Invalid, NotFound
 from shared.family import Family
 from shared.ids import item_id, item_number
 from shared.queues import hint
@@ -331,7 +331,7 @@ def list_events(path: JobPath, query: ListQuery) -> Response:
 
 def _event_number(public: str) -> int:
     if not public.isdecimal() or len(public) > 18:
-        raise Invalid(f"after: {public!r} is not the id of an event", param="after")
+        raise NotFound(f"No event {public!r}.")
     return int(public)
 
 
