@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from functools import cache
 
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.orm import Session
 
 from shared.settings import settings
+from shared.tables.metadata import TABLES
 
-
-class Base(DeclarativeBase):
-    """What every table class derives from."""
+# Whoever writes one table needs the tables that its foreign keys name.
+assert TABLES
 
 
 # A statement that waits for a lock gives up before a client does; a forgotten transaction, which

@@ -25,11 +25,19 @@ class Options(BaseModel):
     validation: float = Field(
         0.1,
         ge=0,
-        le=0.4,
+        le=1,
         description="Share for validation. An example's content alone decides where it goes, so "
         "shares are met on average and adding examples never moves one.",
     )
-    test: float = Field(0.1, ge=0, le=0.4, description="Share for the final test; as `validation`.")
+    test: float = Field(
+        0.1, ge=0, le=1, description="Share for the final test; 1 for a set that only measures."
+    )
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.validation + self.test > 1:
+            raise ValueError("validation: with `test` it must not exceed 1")
+        return self
 
 
 class ImageOptions(Options):

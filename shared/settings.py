@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     s3_endpoint: str | None = Field(
         None, description="Address of an S3-compatible server; absent: AWS."
     )
+    s3_public_endpoint: str | None = Field(
+        None,
+        description="Address of that server as clients reach it, for signed links; absent while "
+        "`s3_endpoint` is set: the API streams downloads itself.",
+    )
     s3_access_key: SecretStr | None = Field(None, description="Access key for `s3:` storage.")
     s3_secret_key: SecretStr | None = Field(None, description="Secret key for `s3:` storage.")
     s3_region: str = Field("us-east-1", description="Region for `s3:` storage.")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import boto3
 from boto3.exceptions import Boto3Error
@@ -116,10 +116,12 @@ class FolderStorage:
 class S3Storage:
     """Objects in a bucket of Amazon S3 or of a server that speaks its protocol."""
 
-    def __init__(self, bucket: str, prefix: str, client: Any):
+    def __init__(self, bucket: str, prefix: str, client: Any, signer: Any | None = None):
+        """`signer` has an endpoint that clients can reach; without one no links are given."""
         self.bucket = bucket
         self.prefix = f"{prefix}/" if prefix else ""
         self.client = client
+        self.signer = signer
 
     def put(self, key: str, source: Readable, *, media_type: str) -> None:
         with _s3_faults(key):
@@ -146,14 +148,17 @@ class S3Storage:
                     yield Stored(key, found["Size"], found["LastModified"].timestamp())
 
     def url(self, key: str, *, filename: str, media_type: str, expires_s: int) -> str | None:
+        if self.signer is None:
+            return None
         # Type and disposition are part of the signature: what was uploaded cannot pose as a page.
-        return self.client.generate_presigned_url(
+        return self.signer.generate_presigned_url(
             "get_object",
             Params={
                 "Bucket": self.bucket,
                 "Key": self.prefix + key,
                 "ResponseContentType": media_type,
-                "ResponseContentDisposition": f'attachment; filename="{filename}"',
+                # In the encoded form, so that no name can end the header's value early.
+                "ResponseContentDisposition": f"attachment; filename*=UTF-8''{quote(filename, '')}",
             },
             ExpiresIn=expires_s,
         )
@@ -172,8 +177,11 @@ def _s3_faults(key: str) -> Iterator[None]:
         raise StorageUnavailable(f"The object storage failed: {error}") from error
 
 
-def make_s3_client() -> Any:
-    """A boto3 client by the settings. Signature version 4 always: presigning may fall back to 2."""
+def make_s3_client(endpoint: str | None = None) -> Any:
+    """A boto3 client by the settings, or for another endpoint of the same server.
+
+    Signature version 4 always: presigning may fall back to 2.
+    """
     ours = settings()
     secret = {
         name: value.get_secret_value()
@@ -193,8 +201,20 @@ def make_s3_client() -> Any:
         response_checksum_validation=ours.s3_checksums,
     )
     return boto3.client(
-        "s3", endpoint_url=ours.s3_endpoint, region_name=ours.s3_region, config=config, **secret
+        "s3",
+        endpoint_url=endpoint or ours.s3_endpoint,
+        region_name=ours.s3_region,
+        config=config,
+        **secret,
     )
+
+
+def _make_signer() -> Any | None:
+    """What signs links: everybody reaches AWS; another server only where the settings say so."""
+    ours = settings()
+    if ours.s3_endpoint is not None and ours.s3_public_endpoint is None:
+        return None
+    return make_s3_client(ours.s3_public_endpoint)
 
 
 @cache
@@ -203,7 +223,7 @@ def storage() -> Storage:
     url = urlsplit(settings().storage_url or f"file:{settings().home / 'objects'}")
     if url.scheme == "file":
         return FolderStorage(Path(unquote(url.path)))
-    return S3Storage(url.netloc, url.path.strip("/"), make_s3_client())
+    return S3Storage(url.netloc, url.path.strip("/"), make_s3_client(), _make_signer())
 
 
 def read(key: str) -> bytes:

@@ -1,6 +1,8 @@
 """Fixtures that all tests share: real engines, a clean database, settings of the test's own."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,24 +11,14 @@ from sqlalchemy import text
 
 import shared.tables.metadata
 from migrations.commands import upgrade
-from shared import catalog
 from shared.db import engine, transaction
 from shared.embedded.engines import Urls, engines
 from shared.services import tenants
-from shared.settings import settings
 from shared.states import Scope
-from shared.storage import storage
 from shared.tables.tenant import Tenant
+from tests.settings import forget_settings
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-def forget_settings() -> None:
-    """Have settings and what was made from them read anew."""
-    if engine.cache_info().currsize:
-        engine().dispose()
-    for cached in (settings, engine, storage, catalog.families):
-        cached.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +30,11 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
+def urls() -> Iterator[Urls]:
     """A PostgreSQL and a Valkey of this test session, migrated."""
-    home = tmp_path_factory.mktemp("engines")
-    # The engine's user, who is not root, must be able to enter.
-    for folder in (home, home.parent, home.parent.parent):
-        folder.chmod(0o711)
+    # Not pytest's folders: as root it closes them, at every start, to the engine's user.
+    home = Path(tempfile.mkdtemp(prefix="atelier-test-")).resolve()
+    home.chmod(0o711)
     with engines(home) as found:
         os.environ["ATELIER_DATABASE_URL"] = str(found.database)
         os.environ["ATELIER_REDIS_URL"] = str(found.redis)
@@ -51,6 +42,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Urls]:
         upgrade()
         yield found
         engine().dispose()
+    shutil.rmtree(home)
 
 
 @pytest.fixture

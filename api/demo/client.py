@@ -25,6 +25,9 @@ class Client:
             base_url=address, headers={"Authorization": f"Bearer {key}"}, timeout=120
         )
 
+    def close(self) -> None:
+        self._http.close()
+
     def get(self, path: str, **query: Any) -> Json:
         return self._json(self._http.get(path, params=query))
 

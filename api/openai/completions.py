@@ -99,9 +99,9 @@ def create_completion(body: CompletionBody) -> Response:
 
 
 def _params(body: CompletionBody, prompt: str) -> dict[str, Any]:
-    names = ("temperature", "top_p", "n", "stop", "seed", "logprobs")
+    names = ("max_tokens", "temperature", "top_p", "n", "stop", "seed", "logprobs")
     given = {name: getattr(body, name) for name in names if getattr(body, name) is not None}
-    return {"prompt": prompt, "max_tokens": body.max_tokens or _DEFAULT_TOKENS, **given}
+    return {"prompt": prompt, "max_tokens": _DEFAULT_TOKENS, **given}
 
 
 def _choice(index: int, output: Output, echoed: str) -> Choice:

@@ -12,6 +12,7 @@ from api.contents import send
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.times import seconds
 from shared.db import transaction
+from shared.errors import Invalid
 from shared.services import files
 from shared.settings import settings
 from shared.states import Scope
@@ -87,7 +88,9 @@ def show_file(file: File) -> FileAnswer:
 @blueprint.post("", responses={200: FileAnswer}, summary="Upload a file")
 @needs(Scope.TRAIN, Scope.GENERATE)
 def create_file(form: FileForm) -> Response:
-    upload = request.files["file"]
+    upload = request.files.get("file")
+    if upload is None:
+        raise Invalid("file: must be sent as a file", param="file")
     filename = upload.filename or "upload"
     limit = settings().file_limit
     file = files.store(caller().tenant_id, form.purpose, filename, upload.stream, limit)

@@ -3,6 +3,7 @@
 The ledger stays the truth: nothing waits in memory alone.
 """
 
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from shared.tables.output import Output
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.1
 _ASYNC = "respond-async"
+_ITEM = re.compile(r"items\[\d+\]\.params\.")
 
 Made = list[tuple[Item, Output]]
 
@@ -71,9 +73,8 @@ def _submit(model: str, modality: Modality, params: Sequence[dict[str, Any]]) ->
             job = jobs.create_generation(session, common, model, wanted)
         except Invalid as error:
             # Callers of this shape know no items: name the field as they sent it.
-            message = error.message.replace("items[0].params.", "")
-            param = (error.param or "").replace("items[0].params.", "") or None
-            raise type(error)(message, param=param) from None
+            message = _ITEM.sub("", error.message)
+            raise type(error)(message, param=_ITEM.sub("", error.param or "") or None) from None
     hint(Lane(job.lane))
     return job
 

@@ -102,6 +102,12 @@ def ready(session: Session, dataset_id: str, prepared: Prepared) -> None:
         raise Conflict(f"Data set {dataset_id} is not being prepared.")
 
 
+def prepare_again(session: Session, dataset_id: str) -> None:
+    """Its ingestion job is retried: a data set that failed waits once more."""
+    failed = update(Dataset).where(Dataset.id == dataset_id, Dataset.state == DatasetState.FAILED)
+    session.execute(failed.values(state=DatasetState.PREPARING, report=None))
+
+
 def get(session: Session, tenant_id: str, id_: str) -> Dataset:
     """A tenant's data set by id. Raises NotFound."""
     found = session.scalar(select(Dataset).where(Dataset.id == id_, Dataset.tenant_id == tenant_id))

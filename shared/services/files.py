@@ -2,7 +2,7 @@
 
 from typing import IO
 
-from sqlalchemy import select
+from sqlalchemy import any_, select
 from sqlalchemy.orm import Session
 
 from shared.errors import Conflict, Invalid, NotFound
@@ -48,7 +48,8 @@ def get(session: Session, tenant_id: str, id_: str, *, param: str | None = None)
     """A tenant's file. Raises NotFound."""
     found = session.scalar(select(File).where(File.id == id_, File.tenant_id == tenant_id))
     if found is None:
-        raise NotFound(f"No file {id_!r}.", param=param)
+        named = f"{param}: no file {id_!r}" if param else f"No file {id_!r}."
+        raise NotFound(named, param=param)
     return found
 
 
@@ -69,7 +70,7 @@ def delete(session: Session, tenant_id: str, id_: str) -> str:
     waiting = select(Dataset.id).where(
         Dataset.tenant_id == tenant_id,
         Dataset.state == DatasetState.PREPARING,
-        Dataset.files.contains([id_]),
+        any_(Dataset.files) == id_,
     )
     if session.scalar(waiting.limit(1)) is not None:
         raise Conflict("A data set is being prepared from this file; delete it when that is over.")

@@ -17,13 +17,18 @@ def invalid(error: ValidationError, *where: str) -> Invalid:
     """An Invalid that names every faulty field below `where`, the first one as `param`."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     shown = [
-        f"{_path((*where, *fault['loc']))}: {_say(fault['type'], fault['msg'])}" for fault in faults
+        _sentence(_path((*where, *fault["loc"])), _say(fault["type"], fault["msg"]))
+        for fault in faults
     ]
     more = len(shown) - _SHOWN
     message = "; ".join(shown[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
     unknown = faults[0]["type"] == "extra_forbidden"
     kind = UnknownField if unknown else Invalid
     return kind(message, param=_path((*where, *faults[0]["loc"])) or None)
+
+
+def _sentence(path: str, said: str) -> str:
+    return f"{path}: {said}" if path else said
 
 
 def _path(parts: tuple[str | int, ...]) -> str:

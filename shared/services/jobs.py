@@ -1,9 +1,7 @@
 """Jobs: accepting each kind, looking at them, cancelling and retrying them."""
 
 import json
-import random
-import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -19,6 +17,7 @@ from shared.ids import new_id
 from shared.services import datasets, files, models
 from shared.services.events import add_event
 from shared.services.invalid import invalid
+from shared.services.items import Wanted, check_items
 from shared.services.ledger import cancel as ledger_cancel
 from shared.services.ledger import flows, settle
 from shared.services.ledger.accept import NewItem, add_items, add_step
@@ -31,7 +30,6 @@ from shared.tables.output import Output
 
 MAX_ITEMS = 100_000
 """Most items in one request; longer input comes as a file."""
-_SHOWN_ERRORS = 20
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,6 @@ class Common:
     tenant_id: str
     priority: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One generation item as the client sent it."""
-
-    params: dict[str, Any]
-    custom_id: str | None = None
 
 
 def create_generation(
@@ -97,71 +87,6 @@ def _generation_job(common: Common, model: Model, version: ModelVersion, referen
         model_version_id=version.id,
         meta=common.metadata,
     )
-
-
-def check_items(
-    wanted: Iterable[Wanted],
-    model: Model,
-    version: ModelVersion,
-    names: str = "items[{}]",
-    first: int = 0,
-) -> list[NewItem]:
-    """Items ready to be queued, their parameters complete.
-
-    Raises Invalid naming the faulty ones.
-    """
-    check = _Check(catalog.family(model.family), version)
-    faults: list[Invalid] = []
-    items = []
-    for position, item in enumerate(wanted, first):
-        try:
-            items.append(check.checked(item))
-        except ValidationError as error:
-            faults.append(invalid(error, names.format(position), "params"))
-        except Invalid as error:
-            faults.append(_within(names.format(position), error))
-        if len(faults) == _SHOWN_ERRORS:
-            break
-    if faults:
-        raise Invalid("; ".join(fault.message for fault in faults), param=faults[0].param)
-    return items
-
-
-class _Check:
-    """Checks the items of one request; it may have a hundred thousand, so little is done for each."""
-
-    def __init__(self, family: Family, version: ModelVersion):
-        self.params = family.generation
-        self.version = version
-        self.seen: set[str] = set()
-        # Seeds need not be secret, only different.
-        self.seeds = random.Random(secrets.randbits(128))  # noqa: S311
-
-    def checked(self, item: Wanted) -> NewItem:
-        """The item, ready to be queued. Raises ValidationError or Invalid, both without its place."""
-        if item.custom_id is not None:
-            if item.custom_id in self.seen:
-                raise Invalid(f"custom_id: {item.custom_id!r} occurs twice", param="custom_id")
-            self.seen.add(item.custom_id)
-        raw = item.params
-        if raw.get("seed") is None:
-            raw = {**raw, "seed": self.seeds.getrandbits(32)}
-        params = self.params.model_validate(raw)
-        try:
-            params.check(self.version.config)
-        except Invalid as error:
-            raise _within("params", error) from None
-        return NewItem(
-            params=params.model_dump_json(),
-            custom_id=item.custom_id,
-            batch_key=f"{self.version.id}:{params.batch_shape()}",
-            cost=params.cost(),
-        )
-
-
-def _within(where: str, error: Invalid) -> Invalid:
-    """The same fault, said of a field below another one."""
-    return Invalid(f"{where}.{error.message}", param=f"{where}.{error.param}")
 
 
 @dataclass(frozen=True)
@@ -317,7 +242,7 @@ def cancel(session: Session, tenant_id: str, id_: str) -> Job:
 
 
 _REOPEN = text("""
-    UPDATE jobs SET state = 'queued', finished_at = NULL, error = NULL
+    UPDATE jobs SET state = 'queued', finished_at = NULL, error = NULL, progress = 0
     WHERE id = :job AND state = ANY(:ended)
 """)
 _AGAIN = text("""
@@ -353,6 +278,8 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
     session.execute(_RECOUNT, {"job": id_, "count": count})
     for flow_id, items in again:
         flows.wake(session, flow_id, items)
+    if job.kind == JobKind.INGESTION:
+        datasets.prepare_again(session, str(job.dataset_id))
     session.refresh(job)
     return job
 

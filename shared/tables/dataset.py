@@ -7,7 +7,7 @@ from sqlalchemy import ARRAY, DateTime, ForeignKey, Integer, String, UniqueConst
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.db import Base
+from shared.tables.base import Base
 
 
 class Dataset(Base):

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ARRAY, DateTime, Float, ForeignKey, LargeBinary, String, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.db import Base
+from shared.tables.base import Base
 
 
 class Tenant(Base):

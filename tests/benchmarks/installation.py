@@ -16,8 +16,9 @@ from api.demo.client import Client
 from api.installation import adopt_running
 from shared.db import transaction
 from shared.services import tenants
-from shared.settings import adopt, environment, settings
+from shared.settings import adopt, environment
 from shared.states import Scope
+from tests.settings import forget_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,32 +37,39 @@ class Installation:
 @contextmanager
 def installation(**variables: str) -> Iterator[Installation]:
     """Run one with these settings beside the defaults; everything is gone afterwards."""
+    before = environment()
     home = Path(tempfile.mkdtemp(prefix="atelier-"))
     home.chmod(0o711)
     port = _free_port()
     ours = {"ATELIER_HOME": str(home), "ATELIER_PORT": str(port), **variables}
+    # What `atelier up` is to start itself, no URL of ours may name.
+    clean = {name: value for name, value in before.items() if not name.startswith("ATELIER_")}
     process = subprocess.Popen(
         [str(Path(sys.executable).parent / "atelier"), "up"],
-        env=environment() | ours,
+        env=clean | ours,
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
         _await_ready(process)
+        os.environ.pop("ATELIER_DATABASE_URL", None)
         adopt(ours)
         adopt_running()
+        forget_settings()
         with transaction() as session:
             tenant = tenants.add_tenant(session, "benchmark")
             _, key = tenants.add_key(session, tenant.id, "benchmark", [Scope.ADMIN])
         address = f"http://127.0.0.1:{port}"
-        yield Installation(address, tenant.id, key, Client(address, key), process)
+        client = Client(address, key)
+        yield Installation(address, tenant.id, key, client, process)
+        client.close()
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
-        for name in [*ours, "ATELIER_DATABASE_URL", "ATELIER_REDIS_URL", "ATELIER_STORAGE_URL"]:
-            os.environ.pop(name, None)
-        settings.cache_clear()
+        os.environ.clear()
+        os.environ.update(before)
+        forget_settings()
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -1,0 +1,112 @@
+"""Items of generation jobs, as clients send them: checked, completed, ready to be queued."""
+
+import random
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared import catalog
+from shared.errors import Invalid
+from shared.family import Family
+from shared.services.invalid import invalid
+from shared.services.ledger.accept import NewItem
+from shared.tables.model import Model, ModelVersion
+
+MAX_CUSTOM_ID = 255
+"""Most characters of a client's own id of an item."""
+_SHOWN_ERRORS = 20
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""What PostgreSQL cannot store: NUL, and halves of surrogate pairs."""
+_NUL_IN_JSON = "\\u0000"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One generation item as the client sent it."""
+
+    params: dict[str, Any]
+    custom_id: str | None = None
+    line: int | None = None
+    """Its line in the input file, if it comes from one."""
+
+
+def check_items(wanted: Iterable[Wanted], model: Model, version: ModelVersion) -> list[NewItem]:
+    """Items ready to be queued, their parameters complete.
+
+    Raises Invalid naming the faulty ones.
+    """
+    check = _Check(catalog.family(model.family), version)
+    faults: list[Invalid] = []
+    items = []
+    for position, item in enumerate(wanted):
+        try:
+            items.append(check.checked(item))
+        except ValidationError as error:
+            faults.append(invalid(error, _place(item, position), "params"))
+        except Invalid as error:
+            faults.append(_within(_place(item, position), error))
+        if len(faults) == _SHOWN_ERRORS:
+            break
+    if faults:
+        raise Invalid("; ".join(fault.message for fault in faults), param=faults[0].param)
+    return items
+
+
+def _place(item: Wanted, position: int) -> str:
+    return f"items[{position}]" if item.line is None else f"line {item.line}"
+
+
+class _Check:
+    """Checks the items of one request, of which there may be a hundred thousand."""
+
+    def __init__(self, family: Family, version: ModelVersion):
+        self.params = family.generation
+        self.version = version
+        self.seen: set[str] = set()
+        # Seeds need not be secret, only different.
+        self.seeds = random.Random(secrets.randbits(128))  # noqa: S311
+
+    def checked(self, item: Wanted) -> NewItem:
+        """The item, ready to be queued. Raises ValidationError or Invalid without its place."""
+        if item.custom_id is not None:
+            self._check_custom_id(item.custom_id)
+        raw = item.params
+        if raw.get("seed") is None:
+            raw = {**raw, "seed": self.seeds.getrandbits(32)}
+        params = self.params.model_validate(raw)
+        try:
+            params.check(self.version.config)
+        except Invalid as error:
+            raise _within("params", error) from None
+        return NewItem(
+            params=_storable(params.model_dump_json()),
+            custom_id=item.custom_id,
+            batch_key=f"{self.version.id}:{params.batch_shape()}",
+            cost=params.cost(),
+        )
+
+    def _check_custom_id(self, custom_id: str) -> None:
+        if len(custom_id) > MAX_CUSTOM_ID:
+            raise Invalid(f"custom_id: longer than {MAX_CUSTOM_ID} characters", param="custom_id")
+        if _UNSTORABLE.search(custom_id):
+            raise Invalid("custom_id: holds a character that cannot be stored", param="custom_id")
+        if custom_id in self.seen:
+            raise Invalid(f"custom_id: {custom_id!r} occurs twice", param="custom_id")
+        self.seen.add(custom_id)
+
+
+def _storable(params: str) -> str:
+    """The JSON itself. Raises Invalid when a text in it holds NUL."""
+    if _NUL_IN_JSON in params and _NUL_IN_JSON in params.replace("\\\\", ""):
+        raise Invalid("params: a text holds the character NUL", param="params")
+    return params
+
+
+def _within(where: str, error: Invalid) -> Invalid:
+    """The same fault, said of a field below another one."""
+    return Invalid(f"{where}.{error.message}", param=f"{where}.{error.param}")

@@ -1,0 +1,139 @@
+"""Completions: a job that is waited for, in the shape of the OpenAI API, with real weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from shared import catalog
+from shared.db import transaction
+from shared.services import imports, models
+from shared.states import Lane
+from shared.tables.tenant import Tenant
+from tests.api.client import JOBS, Api, ok, refused
+from tests.conftest import forget_settings
+from worker.runner import drain
+
+COMPLETIONS = "/v1/completions"
+STORY = {"model": "stories", "prompt": "Once upon a time", "max_tokens": 8, "seed": 1}
+
+
+@pytest.fixture
+def stories(data: Path, tenant: Tenant) -> str:
+    """The name of a small language model that tells stories."""
+    folder = data / "weights-llama-stories260k" / "hf"
+    family = catalog.family("causal_lm")
+    version = imports.store_folder(tenant.id, folder, family)
+    with transaction() as session:
+        models.register(session, tenant.id, "stories", family, version)
+    return "stories"
+
+
+@pytest.fixture
+def worker(stories: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A worker of lane `text` in a thread, and callers who wait until it has loaded torch."""
+    monkeypatch.setenv("ATELIER_WAIT_SECONDS", "240")
+    forget_settings()
+    ended = Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            drain(Lane.TEXT)
+            ended.wait(0.02)
+
+    thread = Thread(target=work, name="worker")
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("stories", "worker")
+class TestAnswered:
+    def test_prompts_are_continued_each_n_times_in_order(self, api: Api) -> None:
+        prompts = ["Once upon a time", "The dog"]
+
+        answer = ok(api.post(COMPLETIONS, {**STORY, "prompt": prompts, "n": 2}))
+
+        assert (answer["object"], answer["model"]) == ("text_completion", "stories@1")
+        assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+        assert all(choice["text"] for choice in answer["choices"])
+        assert {choice["finish_reason"] for choice in answer["choices"]} == {"length"}
+        usage = answer["usage"]
+        assert usage["completion_tokens"] == 4 * 8
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+    def test_a_seed_gives_the_same_text_again_and_echo_puts_the_prompt_before_it(
+        self, api: Api
+    ) -> None:
+        first = ok(api.post(COMPLETIONS, STORY))["choices"][0]["text"]
+
+        again = ok(api.post(COMPLETIONS, {**STORY, "echo": True}))["choices"][0]["text"]
+
+        assert again == STORY["prompt"] + first
+
+    def test_the_call_is_a_job_like_any_other(self, api: Api) -> None:
+        answer = ok(api.post(COMPLETIONS, STORY))
+
+        job = ok(api.get(f"{JOBS}/{answer['id']}"))
+        assert (job["kind"], job["state"], job["model"]) == ("generation", "succeeded", "stories")
+
+
+@pytest.mark.usefixtures("stories")
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("change", "status", "param"),
+        [
+            ({"model": "none"}, 404, "model"),
+            ({"max_tokens": 0}, 400, "max_tokens"),
+            ({"max_tokens": 512}, 400, "max_tokens"),
+            ({"max_tokens": "many"}, 400, "max_tokens"),
+            ({"temperature": 3}, 400, "temperature"),
+            ({"top_p": 0}, 400, "top_p"),
+            ({"n": 17}, 400, "n"),
+            ({"stop": ["a"] * 5}, 400, "stop"),
+            ({"prompt": []}, 400, "prompt"),
+            ({"prompt": ["a"] * 17}, 400, "prompt"),
+            ({"prompt": ["a", "b" * 200_001]}, 400, "prompt"),
+            ({"stream": True}, 400, "stream"),
+            ({"best_of": 2}, 400, "best_of"),
+        ],
+    )
+    def test_a_bad_call_names_its_field_and_makes_no_job(
+        self, api: Api, change: dict[str, Any], status: int, param: str
+    ) -> None:
+        error = refused(api.post(COMPLETIONS, {**STORY, **change}), status)
+
+        assert error["param"] == param
+        assert error["message"].startswith(param)
+        assert ok(api.get(JOBS))["data"] == []
+
+    def test_a_model_of_another_kind_of_content_is_refused(self, api: Api) -> None:
+        body = {"model": "stories", "n": 1}
+
+        assert refused(api.post("/v1/images/generations", body), 400)["param"] == "model"
+
+
+@pytest.mark.usefixtures("stories")
+class TestWithoutAWorker:
+    @pytest.fixture(autouse=True)
+    def _impatient(self, stories: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ATELIER_WAIT_SECONDS", "0.2")
+        forget_settings()
+
+    def test_the_call_is_cancelled_before_503_says_to_try_again(self, api: Api) -> None:
+        response = api.post(COMPLETIONS, STORY)
+
+        assert refused(response, 503)["code"] == "busy"
+        assert int(response.headers["Retry-After"]) > 0
+        (job,) = ok(api.get(JOBS))["data"]
+        assert job["state"] == "cancelled"
+
+    def test_a_client_that_prefers_so_gets_the_job_instead(self, api: Api) -> None:
+        job = ok(api.post(COMPLETIONS, STORY, prefer="respond-async"), 202)
+
+        assert (job["object"], job["state"]) == ("job", "queued")
+        drain(Lane.TEXT)
+        assert ok(api.get(f"{JOBS}/{job['id']}"))["state"] == "succeeded"

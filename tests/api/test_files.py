@@ -1,0 +1,132 @@
+"""Files: uploaded, listed, fetched as they were sent, deleted."""
+
+import hashlib
+from io import BytesIO
+from itertools import chain
+
+import pytest
+
+from shared.storage import storage
+from tests.api.client import Api, ok, refused, walk
+from tests.conftest import forget_settings
+
+FILES = "/v1/files"
+EVERY_BYTE = bytes(range(256)) * 1000
+
+
+def test_a_file_comes_back_as_it_was_sent(api: Api) -> None:
+    file = ok(api.upload(EVERY_BYTE, "clips.zip", "fine-tune"))
+
+    assert (file["object"], file["filename"], file["purpose"]) == ("file", "clips.zip", "fine-tune")
+    assert (file["bytes"], file["status"]) == (len(EVERY_BYTE), "processed")
+    assert file["sha256"] == hashlib.sha256(EVERY_BYTE).hexdigest()
+    assert ok(api.get(f"{FILES}/{file['id']}")) == file
+    assert api.get(f"{FILES}/{file['id']}/content").data == EVERY_BYTE
+
+
+@pytest.mark.parametrize("filename", ['a";x=".html', "数据 集.jsonl", "../../etc/passwd", "a\tb"])
+def test_whatever_its_name_content_is_a_download_that_cannot_run_as_a_page(
+    api: Api, filename: str
+) -> None:
+    file = ok(api.upload(b"<script>alert(1)</script>", filename))
+
+    response = api.get(f"{FILES}/{file['id']}/content")
+
+    assert response.data == b"<script>alert(1)</script>"
+    assert response.headers["Content-Type"] == "application/octet-stream"
+    assert response.headers["Content-Disposition"].startswith("attachment;")
+    assert response.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+
+
+def test_head_tells_of_content_without_sending_it(api: Api) -> None:
+    file = ok(api.upload(b"abc"))
+
+    response = api.request("HEAD", f"{FILES}/{file['id']}/content")
+
+    assert (response.status_code, response.data) == (200, b"")
+
+
+def test_a_deleted_file_is_gone_from_list_and_storage(api: Api) -> None:
+    file = ok(api.upload(b"abc"))
+    kept = ok(api.upload(b"def"))
+
+    deleted = ok(api.delete(f"{FILES}/{file['id']}"))
+
+    assert deleted == {"id": file["id"], "object": "file", "deleted": True}
+    refused(api.get(f"{FILES}/{file['id']}"), 404)
+    refused(api.get(f"{FILES}/{file['id']}/content"), 404)
+    refused(api.delete(f"{FILES}/{file['id']}"), 404)
+    assert [each["id"] for each in ok(api.get(FILES))["data"]] == [kept["id"]]
+    assert len(list(storage().list(""))) == 1
+
+
+def test_a_file_is_kept_while_a_data_set_is_being_prepared_from_it(api: Api) -> None:
+    file = ok(api.upload(b"text\na\n", "rows.csv", "fine-tune"))
+    body = {"name": "rows", "modality": "text", "files": [file["id"]]}
+    ok(api.post("/api/v1/datasets", body), 202)
+
+    assert refused(api.delete(f"{FILES}/{file['id']}"), 409)["code"] == "conflict"
+    ok(api.get(f"{FILES}/{file['id']}"))
+
+
+@pytest.mark.parametrize(
+    ("form", "param"),
+    [
+        ({"purpose": "batch"}, "file"),
+        ({"purpose": "batch", "file": "text"}, "file"),
+        ({"file": "binary"}, "purpose"),
+        ({"file": "binary", "purpose": "fun"}, "purpose"),
+        ({"file": "binary", "purpose": "batch", "name": "x"}, "name"),
+        ({"file": "empty", "purpose": "batch"}, "file"),
+    ],
+)
+def test_a_bad_form_is_refused_naming_the_field_and_nothing_is_stored(
+    api: Api, form: dict[str, str], param: str
+) -> None:
+    contents = {"binary": b"abc", "empty": b""}
+    data = {
+        name: (BytesIO(contents[value]), "a.txt") if value in contents else value
+        for name, value in form.items()
+    }
+
+    error = refused(api.request("POST", FILES, data=data, content_type="multipart/form-data"), 400)
+
+    assert error["param"] == param
+    assert ok(api.get(FILES))["data"] == []
+    assert list(storage().list("")) == []
+
+
+def test_a_body_that_is_no_form_is_refused(api: Api) -> None:
+    error = refused(api.post(FILES, {"file": "abc", "purpose": "batch"}), 400)
+
+    assert error["param"] == "file"
+
+
+@pytest.mark.parametrize("surplus_bytes", [1, 100_000])
+def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
+    api: Api, monkeypatch: pytest.MonkeyPatch, surplus_bytes: int
+) -> None:
+    monkeypatch.setenv("ATELIER_FILE_LIMIT", "1000")
+    forget_settings()
+
+    refused(api.upload(b"x" * (1000 + surplus_bytes)), 413)
+
+    assert list(storage().list("")) == []
+    ok(api.upload(b"x" * 1000))
+
+
+def test_pages_of_files_give_every_file_once(api: Api) -> None:
+    made = [ok(api.upload(b"abc"))["id"] for _ in range(45)]
+
+    pages = list(walk(lambda **query: api.get(FILES, **query), limit=20))
+
+    assert [len(page) for page in pages] == [20, 20, 5]
+    assert list(chain(*pages)) == made[::-1]
+    assert [row["id"] for row in ok(api.get(FILES))["data"]] == made[::-1]
+
+
+def test_a_list_can_be_of_one_purpose(api: Api) -> None:
+    ok(api.upload(b"abc", purpose="batch"))
+    wanted = ok(api.upload(b"abc", purpose="fine-tune"))
+
+    assert ok(api.get(FILES, purpose="fine-tune"))["data"] == [wanted]

@@ -1,0 +1,109 @@
+"""Idempotency-Key: a request that is sent again makes nothing twice."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from shared.states import Scope
+from shared.tables.tenant import Tenant
+from tests.api.client import JOBS, Api, new_key, new_tenant, ok, refused
+from tests.ledger import add_stand_in
+
+BODY = {"kind": "generation", "model": "stand-in", "items": [{"params": {"seed": 1}}]}
+
+pytestmark = pytest.mark.usefixtures("stand_in")
+
+
+def number_of_jobs(api: Api) -> int:
+    return len(ok(api.get(JOBS))["data"])
+
+
+def test_the_same_key_and_body_give_the_same_answer_and_one_job(api: Api) -> None:
+    first = api.post(JOBS, BODY, idempotency_key="a")
+
+    second = api.post(JOBS, BODY, idempotency_key="a")
+
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.get_json() == second.get_json()
+    assert number_of_jobs(api) == 1
+
+
+def test_the_order_of_fields_makes_no_other_request(api: Api) -> None:
+    first = ok(api.post(JOBS, BODY, idempotency_key="a"), 202)
+
+    turned = dict(reversed(BODY.items()))
+
+    assert ok(api.post(JOBS, turned, idempotency_key="a"), 202) == first
+
+
+def test_the_answer_is_the_first_one_even_after_the_job_was_cancelled(api: Api) -> None:
+    first = ok(api.post(JOBS, BODY, idempotency_key="a"), 202)
+    ok(api.post(f"{JOBS}/{first['id']}/cancel"))
+
+    assert ok(api.post(JOBS, BODY, idempotency_key="a"), 202) == first
+
+
+def test_the_same_key_with_another_body_is_refused(api: Api) -> None:
+    ok(api.post(JOBS, BODY, idempotency_key="a"), 202)
+
+    error = refused(api.post(JOBS, {**BODY, "priority": 1}, idempotency_key="a"), 422)
+
+    assert (error["code"], error["param"]) == ("idempotency_key_reused", "Idempotency-Key")
+    assert number_of_jobs(api) == 1
+
+
+def test_without_a_key_the_same_body_makes_two_jobs(api: Api) -> None:
+    ok(api.post(JOBS, BODY), 202)
+    ok(api.post(JOBS, BODY), 202)
+
+    assert number_of_jobs(api) == 2
+
+
+def test_a_refused_request_leaves_its_key_free(api: Api) -> None:
+    refused(api.post(JOBS, {**BODY, "model": "unknown"}, idempotency_key="a"), 404)
+
+    ok(api.post(JOBS, BODY, idempotency_key="a"), 202)
+
+
+def test_tenants_do_not_share_keys(api: Api, anonymous: Api) -> None:
+    other_id, other_key = new_tenant()
+    add_stand_in(other_id)
+
+    mine = ok(api.post(JOBS, BODY, idempotency_key="a"), 202)
+    theirs = ok(anonymous.with_key(other_key).post(JOBS, BODY, idempotency_key="a"), 202)
+
+    assert mine["id"] != theirs["id"]
+
+
+def test_a_replay_is_for_callers_who_might_have_sent_the_first(
+    api: Api, anonymous: Api, tenant: Tenant
+) -> None:
+    ok(api.post(JOBS, BODY, idempotency_key="a"), 202)
+    reader = anonymous.with_key(new_key(tenant.id, [Scope.READ]))
+
+    refused(reader.post(JOBS, BODY, idempotency_key="a"), 403)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256])
+def test_a_key_of_a_wrong_length_is_refused(api: Api, key: str) -> None:
+    assert refused(api.post(JOBS, BODY, idempotency_key=key), 400)["param"] == "Idempotency-Key"
+
+
+def test_eight_threads_with_one_key_make_one_job(app: Flask, api: Api) -> None:
+    def post(_: int) -> tuple[int, dict[str, Any]]:
+        mine = Api(app.test_client(), api.key)
+        response = mine.post(JOBS, BODY, idempotency_key="a")
+        return response.status_code, response.get_json()
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(post, range(8)))
+
+    assert number_of_jobs(api) == 1
+    (job,) = ok(api.get(JOBS))["data"]
+    made = [answer["id"] for status, answer in answers if status == 202]
+    waiting = [answer["error"]["code"] for status, answer in answers if status != 202]
+    assert made
+    assert set(made) == {job["id"]}
+    assert set(waiting) <= {"idempotency_key_in_flight"}

@@ -1,0 +1,152 @@
+"""Migrations: they make exactly the tables of the code, and go back and forth with rows in them."""
+
+import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Column, Engine, create_engine, insert, inspect, text
+from sqlalchemy.engine import make_url
+
+from migrations.commands import config, downgrade, upgrade
+from shared.db import engine
+from shared.embedded.engines import Urls
+from shared.tables.metadata import metadata
+from tests.conftest import forget_settings
+
+REVISIONS = [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()]
+"""Newest first."""
+
+VALUES: dict[type, Any] = {
+    str: "x",
+    int: 1,
+    float: 1.0,
+    bool: True,
+    bytes: b"x",
+    object: {},
+    dict: {},
+    list: [],
+    datetime.datetime: datetime.datetime.now(datetime.UTC),
+}
+
+
+@pytest.fixture
+def empty(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """An empty database beside the tests' own, which the settings name while the test runs."""
+    name = f"migrations_{uuid4().hex}"
+    with _server(urls) as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    url = make_url(str(urls.database)).set(database=name)
+    with monkeypatch.context() as changed:
+        changed.setenv("ATELIER_DATABASE_URL", url.render_as_string(hide_password=False))
+        forget_settings()
+        yield engine()
+        engine().dispose()
+    forget_settings()
+    with _server(urls) as connection:
+        connection.execute(text(f"DROP DATABASE {name}"))
+
+
+@contextmanager
+def _server(urls: Urls) -> Iterator[Any]:
+    url = make_url(str(urls.database)).set(drivername="postgresql+psycopg")
+    server = create_engine(url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        yield connection
+    server.dispose()
+
+
+def differences(database: Engine) -> list[Any]:
+    with database.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        return compare_metadata(context, metadata)
+
+
+def tables_of(database: Engine) -> set[str]:
+    return set(inspect(database).get_table_names()) - {"alembic_version"}
+
+
+def fill(database: Engine) -> None:
+    """One row in every table, with something in every column that needs it."""
+    with database.begin() as connection:
+        for table in metadata.sorted_tables:
+            row = {column.name: _value(column) for column in table.columns if _is_needed(column)}
+            connection.execute(insert(table).values(row))
+
+
+def _is_needed(column: Column[Any]) -> bool:
+    return not column.nullable and column.server_default is None and column.identity is None
+
+
+def _value(column: Column[Any]) -> Any:
+    if column.type.python_type.__name__ == "UUID":
+        return uuid4()
+    return VALUES[column.type.python_type]
+
+
+def counts(database: Engine) -> dict[str, int]:
+    with database.connect() as connection:
+        return {
+            name: connection.execute(text(f'SELECT count(*) FROM "{name}"')).scalar_one()
+            for name in sorted(tables_of(database))
+        }
+
+
+def test_from_nothing_to_head_makes_the_tables_of_the_code(empty: Engine) -> None:
+    assert tables_of(empty) == set()
+
+    upgrade()
+
+    assert differences(empty) == []
+    assert tables_of(empty) == set(metadata.tables)
+
+
+def test_an_upgrade_of_what_is_up_to_date_changes_nothing(empty: Engine) -> None:
+    upgrade()
+    fill(empty)
+    before = counts(empty)
+
+    upgrade()
+
+    assert counts(empty) == before
+    assert differences(empty) == []
+
+
+def test_every_migration_goes_back_and_forth_on_a_filled_database(empty: Engine) -> None:
+    upgrade()
+    fill(empty)
+    assert set(counts(empty).values()) == {1}
+
+    for revision in REVISIONS:
+        downgrade(f"{revision}-1" if revision != REVISIONS[-1] else "base")
+        upgrade(revision)
+        downgrade(f"{revision}-1" if revision != REVISIONS[-1] else "base")
+    assert tables_of(empty) == set()
+
+    upgrade()
+    assert differences(empty) == []
+    fill(empty)
+
+
+def test_revisions_form_one_line_and_are_named_by_number(empty: Engine) -> None:
+    scripts = ScriptDirectory.from_config(config())
+
+    assert len(scripts.get_heads()) == 1
+    assert [f"{number:04}" for number in range(1, len(REVISIONS) + 1)] == REVISIONS[::-1]
+
+
+def test_a_missing_column_would_be_noticed(empty: Engine) -> None:
+    upgrade()
+    with empty.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs DROP COLUMN warnings"))
+
+    (difference,) = differences(empty)
+
+    assert difference[0] == "add_column"

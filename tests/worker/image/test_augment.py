@@ -1,0 +1,54 @@
+"""Augmentation changes what it says, the same way for the same chance, and lets gradients through."""
+
+import pytest
+import torch
+
+from worker.image.conditional_gan.augment import augmentation, mirror, shift
+
+
+def chance(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_a_shift_moves_each_picture_by_a_few_pixels():
+    image = torch.full((64, 1, 9, 9), -1.0)
+    image[:, :, 4, 4] = 1
+
+    moved = shift(image, 2, chance())
+
+    _, _, rows, columns = torch.where(moved == 1)
+    assert len(rows) == 64
+    assert set(rows.tolist()) == set(columns.tolist()) == {2, 3, 4, 5, 6}
+
+
+def test_digits_are_never_mirrored():
+    image = torch.zeros(64, 1, 28, 28)
+    image[..., 13, 10], image[..., 13, 17] = 1, 2
+
+    seen = augmentation("auto", channels=1)(image, chance())
+
+    left, right = (torch.where(seen == level)[3] for level in (1, 2))
+    assert (left < right).all()
+
+
+def test_mirroring_turns_about_half_of_the_pictures():
+    image = torch.arange(4.0).expand(1000, 1, 4, 4)
+
+    mirrored = (mirror(image, chance())[:, 0, 0, 0] == 3).float().mean()
+
+    assert 0.4 < mirrored < 0.6
+
+
+@pytest.mark.parametrize("name", ["none", "shift", "colour"])
+def test_the_same_chance_gives_the_same_change_and_gradients_pass(name):
+    image = torch.randn(8, 3, 32, 32, requires_grad=True)
+    augment = augmentation(name, channels=3)
+
+    once, again, other = (augment(image, chance(seed)) for seed in (0, 0, 1))
+    once.sum().backward()
+
+    assert once.shape == image.shape
+    assert torch.equal(once, again)
+    assert torch.equal(once, other) == (name == "none")
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0

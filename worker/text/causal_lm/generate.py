@@ -1,0 +1,157 @@
+"""Generating in batches of one fixed shape, so that the same request and seed give the same text.
+
+Not the neighbours but the shape of a forward pass decides the last bits of its result. So every
+pass has FAMILY.rows rows (dummies fill it up), prompts share a pass only with prompts of the same
+rounded width, and the cache's length is rounded too. Every row has at least one column of padding
+on its left: with none, transformers would drop the attention mask when all rows happen to be full,
+and so take another kernel because of the neighbours.
+
+Shapes: B rows, T tokens, C cache slots, V entries of the vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from shared.errors import Invalid
+from shared.families.causal_lm import FAMILY, WIDTH_STEP, TextParams
+from worker.family import Part, Refusal, Request, Run
+from worker.text.causal_lm.model import LoadedText
+from worker.text.causal_lm.rows import Row
+from worker.text.causal_lm.sampling import choose
+
+Shape = tuple[int, int]
+"""Prompt width and cache length in tokens, both multiples of WIDTH_STEP."""
+
+
+def generate(loaded: LoadedText, requests: Sequence[Request], run: Run) -> Iterator[Part | Refusal]:
+    """Yield every output as it ends, and a Refusal for each request too long for the context."""
+    groups: dict[Shape, list[Row]] = {}
+    for number, request in enumerate(requests):
+        params = request.params
+        assert isinstance(params, TextParams)
+        prompt_ids = loaded.encode(params.prompt)
+        error = _too_long(loaded, len(prompt_ids), params.max_tokens)
+        if error is not None:
+            yield Refusal(number, error)
+            continue
+        rows = [Row(loaded, number, index, params, prompt_ids) for index in range(params.n)]
+        groups.setdefault(_shape(len(prompt_ids), params.max_tokens), []).extend(rows)
+
+    batches = [
+        (shape, rows[start : start + FAMILY.rows])
+        for shape, rows in groups.items()
+        for start in range(0, len(rows), FAMILY.rows)
+    ]
+    for done, (shape, rows) in enumerate(batches):
+        yield from _run_batch(loaded, shape, rows, _Share(run, done, len(batches)))
+        if run.should_stop():
+            return
+
+
+def _too_long(loaded: LoadedText, prompt_tokens: int, max_tokens: int) -> Invalid | None:
+    if prompt_tokens + max_tokens <= loaded.context:
+        return None
+    return Invalid(
+        f"prompt: its {prompt_tokens} tokens and max_tokens of {max_tokens} are more than this "
+        f"model's context of {loaded.context} tokens; shorten one of them",
+        param="prompt",
+    )
+
+
+def _shape(prompt_tokens: int, max_tokens: int) -> Shape:
+    width = _round_up(prompt_tokens + 1)  # the column of padding
+    return width, width + _round_up(max_tokens)
+
+
+def _round_up(count: int) -> int:
+    return -(-count // WIDTH_STEP) * WIDTH_STEP
+
+
+class _Share:
+    """A run as one of several equal batches sees it."""
+
+    def __init__(self, run: Run, done: int, batches: int):
+        self._run, self._done, self._batches = run, done, batches
+
+    def should_stop(self) -> bool:
+        return self._run.should_stop()
+
+    def progress(self, fraction: float) -> None:
+        self._run.progress((self._done + fraction) / self._batches)
+
+
+def _run_batch(loaded: LoadedText, shape: Shape, rows: list[Row], run: Run) -> Iterator[Part]:
+    """Yield each row's output as it ends; return early once the run should stop."""
+    device = loaded.model.device
+    temperature_b = torch.zeros(FAMILY.rows, device=device)
+    top_p_b = torch.ones(FAMILY.rows, device=device)
+    for number, row in enumerate(rows):
+        temperature_b[number] = row.params.temperature
+        top_p_b[number] = row.params.top_p
+    likeliest = max(row.params.logprobs or 0 for row in rows)
+    longest = max(row.params.max_tokens for row in rows)
+
+    batch = _Batch(loaded, shape, [row.prompt_ids for row in rows])
+    logits_bv = batch.prefill()
+    for step in range(1, longest + 1):
+        generators = [row.generator if row.finish_reason is None else None for row in rows]
+        token_b = choose(logits_bv, temperature_b, top_p_b, generators)
+        for row, added in zip(rows, _describe(logits_bv, token_b, likeliest), strict=False):
+            if row.finish_reason is None:
+                row.add(*added)
+                if row.finish_reason is not None:
+                    yield row.part()
+
+        run.progress(step / longest)
+        if run.should_stop() or all(row.finish_reason for row in rows):
+            return
+        logits_bv = batch.step(token_b)
+
+
+def _describe(
+    logits_bv: torch.Tensor, token_b: torch.Tensor, likeliest: int
+) -> Iterator[tuple[int, float, list[tuple[int, float]]]]:
+    """Each row's token, its log-probability, and the `likeliest` tokens with theirs."""
+    logprob_bv = torch.log_softmax(logits_bv, dim=-1)
+    logprobs = logprob_bv.gather(-1, token_b[:, None])[:, 0].tolist()
+    tokens = token_b.tolist()
+    if not likeliest:
+        yield from ((token, value, []) for token, value in zip(tokens, logprobs, strict=True))
+        return
+    value_bk, index_bk = logprob_bv.topk(likeliest, dim=-1)
+    for row, (token, value) in enumerate(zip(tokens, logprobs, strict=True)):
+        pairs = zip(index_bk[row].tolist(), value_bk[row].tolist(), strict=True)
+        yield token, value, list(pairs)
+
+
+class _Batch:
+    """The forward passes of one batch: prompts padded on the left, then a token at a time."""
+
+    def __init__(self, loaded: LoadedText, shape: Shape, prompts: list[list[int]]):
+        width, slots = shape
+        dummies = [[loaded.start_id]] * (FAMILY.rows - len(prompts))
+        self._loaded = loaded
+        self._cache = loaded.new_cache(slots)
+        self._written = width
+        ids_bt = torch.full((FAMILY.rows, width), loaded.start_id)
+        mask_bc = torch.zeros((FAMILY.rows, slots), dtype=torch.long)
+        for row, prompt_ids in enumerate([*prompts, *dummies]):
+            ids_bt[row, width - len(prompt_ids) :] = torch.tensor(prompt_ids)
+            mask_bc[row, width - len(prompt_ids) : width] = 1
+        self._ids_bt = ids_bt.to(loaded.model.device)
+        self._mask_bc = mask_bc.to(loaded.model.device)
+        self._position_bt = (self._mask_bc[:, :width].cumsum(dim=-1) - 1).clamp(min=0)
+
+    def prefill(self) -> torch.Tensor:
+        """Logits (B, V) after the prompts."""
+        return self._loaded.next_logits(self._ids_bt, self._mask_bc, self._position_bt, self._cache)
+
+    def step(self, token_b: torch.Tensor) -> torch.Tensor:
+        """Logits (B, V) after one more token of each row."""
+        self._mask_bc[:, self._written] = 1
+        self._written += 1
+        self._position_bt = self._position_bt[:, -1:] + 1
+        return self._loaded.next_logits(
+            token_b[:, None], self._mask_bc, self._position_bt, self._cache
+        )

@@ -1,0 +1,117 @@
+"""A language model ready to run: weights, tokenizer, and what differs between architectures.
+
+Shapes: B rows, T tokens, C cache slots, V entries of the vocabulary.
+"""
+
+import inspect
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StaticCache
+
+from worker.family import JsonDict
+
+TAIL = 8
+"""Tokens before a continuation that are decoded with it: some tokenizers drop a leading space."""
+
+INCOMPLETE = "\ufffd"
+"""What a decoder puts in the place of bytes that are not UTF-8."""
+
+
+class LoadedText:
+    """A causal language model with its tokenizer, in evaluation mode on its device."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: JsonDict
+    ):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.config = config
+
+    @property
+    def memory_bytes(self) -> int:
+        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and continuation together, at most."""
+        return int(self.config["max_position_embeddings"])
+
+    @cached_property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end a text."""
+        named = self.model.generation_config.eos_token_id
+        if named is None:
+            named = self.tokenizer.eos_token_id
+        many = named if isinstance(named, list) else [named]
+        return frozenset(int(token) for token in many if token is not None)
+
+    @cached_property
+    def start_id(self) -> int:
+        """The token that stands before a text, for an empty prompt."""
+        begin = self.tokenizer.bos_token_id
+        return int(begin) if begin is not None else min(self.end_ids, default=0)
+
+    def encode(self, prompt: str) -> list[int]:
+        """A prompt's tokens, at least one."""
+        return self.tokenizer(prompt, verbose=False)["input_ids"] or [self.start_id]
+
+    def decode_after(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> str:
+        """The text that `ids` add to the prompt, special tokens left out.
+
+        Bytes at the end that are not yet a whole character are dropped.
+        """
+        tail = list(prompt_ids[-TAIL:])
+        before, both = self._decode(tail), self._decode([*tail, *ids])
+        text = both[len(before) :] if both.startswith(before) else self._decode(ids)
+        return text.rstrip(INCOMPLETE)
+
+    def spell(self, token: int) -> str:
+        """One token as text, or the vocabulary's own spelling of a part of a character."""
+        text = self.decode_after(self._anchor, [token])
+        return text or str(self.tokenizer.convert_ids_to_tokens(token))
+
+    @cached_property
+    def _anchor(self) -> list[int]:
+        return self.tokenizer("a", add_special_tokens=False)["input_ids"]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text = self.tokenizer.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return str(text)
+
+    def new_cache(self, slots: int) -> StaticCache:
+        return StaticCache(config=self.model.config, max_cache_len=slots)
+
+    def next_logits(
+        self,
+        ids_bt: torch.Tensor,
+        mask_bc: torch.Tensor,
+        position_bt: torch.Tensor,
+        cache: StaticCache,
+    ) -> torch.Tensor:
+        """Float32 logits (B, V) of the token after the last of `ids_bt`; fills the cache."""
+        arguments = {self._cache_argument: cache, **self._last_alone}
+        with torch.inference_mode():
+            output = self.model(
+                input_ids=ids_bt,
+                attention_mask=mask_bc,
+                position_ids=position_bt,
+                use_cache=True,
+                **arguments,
+            )
+            return output.logits[:, -1].float()
+
+    @cached_property
+    def _cache_argument(self) -> str:
+        # transformers 5.24 renamed it; earlier releases of 5 know only the old name.
+        return "cache" if self._accepts("cache") else "past_key_values"
+
+    @cached_property
+    def _last_alone(self) -> JsonDict:
+        return {"logits_to_keep": 1} if self._accepts("logits_to_keep") else {}
+
+    def _accepts(self, argument: str) -> bool:
+        return argument in inspect.signature(self.model.forward).parameters

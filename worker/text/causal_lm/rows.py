@@ -1,0 +1,99 @@
+"""One output while it grows: its tokens, when it ends, and what its record says."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from shared.families.causal_lm import TextParams
+from worker.family import JsonDict, Part, Text
+from worker.text.causal_lm.model import LoadedText
+from worker.text.causal_lm.sampling import output_seed
+
+STOP_SLACK = 4
+"""Tokens decoded beyond a stop text's bytes: special tokens and the first one's lost space."""
+
+
+@dataclass
+class Row:
+    """Output `index` of request `request`."""
+
+    loaded: LoadedText
+    request: int
+    index: int
+    params: TextParams
+    prompt_ids: list[int]
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
+    finish_reason: str | None = None
+
+    def __post_init__(self) -> None:
+        self.seed = output_seed(self.params.seed or 0, self.index)
+        self.generator = torch.Generator().manual_seed(self.seed)
+
+    def add(self, token: int, logprob: float, likeliest: list[tuple[int, float]]) -> None:
+        """Take one token; afterwards `finish_reason` is set if it was the last."""
+        self.ids.append(token)
+        self.logprobs.append(logprob)
+        self.likeliest.append(likeliest[: self.params.logprobs or 0])
+        if token in self.loaded.end_ids or self._stop_in_sight():
+            self.finish_reason = "stop"
+        elif len(self.ids) == self.params.max_tokens:
+            self.finish_reason = "length"
+
+    def _stop_in_sight(self) -> bool:
+        """Whether a stop text has just been completed. Only the last tokens can have done it."""
+        if not self.params.stop:
+            return False
+        # Every token that is not special stands for a byte or more.
+        window = max(len(stop.encode()) for stop in self.params.stop) + STOP_SLACK
+        recent = self.loaded.decode_after(
+            [*self.prompt_ids, *self.ids[:-window]], self.ids[-window:]
+        )
+        return any(stop in recent for stop in self.params.stop)
+
+    def part(self) -> Part:
+        """The finished output."""
+        text = self._text()
+        facts: JsonDict = {
+            "prompt_tokens": len(self.prompt_ids),
+            "completion_tokens": len(self.ids),
+            "finish_reason": self.finish_reason,
+            "mean_logprob": sum(self.logprobs) / len(self.logprobs),
+        }
+        if self.params.logprobs is not None:
+            facts["logprobs"] = self._logprob_lists(text)
+        return Part(self.request, self.index, Text(text), self.seed, facts)
+
+    def _text(self) -> str:
+        text = self.loaded.decode_after(self.prompt_ids, self.ids)
+        ends = [text.find(stop) for stop in self.params.stop]
+        return text[: min((end for end in ends if end >= 0), default=len(text))]
+
+    def _logprob_lists(self, text: str) -> JsonDict:
+        """The lists of OpenAI's legacy completions, an entry per token that begins inside `text`.
+
+        Log-probabilities are the model's own, before temperature and top_p. Offsets count the
+        characters of `text`, which holds no prompt. A token that is only a part of a character
+        is an empty one: the character stands with the token that completes it.
+        """
+        lists: JsonDict = {
+            "tokens": [],
+            "token_logprobs": [],
+            "top_logprobs": [],
+            "text_offset": [],
+        }
+        offset = 0
+        for count, logprob in enumerate(self.logprobs, start=1):
+            if offset >= len(text):
+                break
+            end = len(self.loaded.decode_after(self.prompt_ids, self.ids[:count]))
+            lists["tokens"].append(text[offset:end])
+            lists["token_logprobs"].append(logprob)
+            lists["text_offset"].append(offset)
+            top: dict[str, float] = {}
+            for token, value in self.likeliest[count - 1]:
+                top.setdefault(self.loaded.spell(token), value)
+            lists["top_logprobs"].append(top)
+            offset = end
+        return lists

@@ -1,0 +1,81 @@
+"""How many bits a model spends on a text: what makes models with different vocabularies comparable.
+
+Shapes: B windows of a pass, T tokens of a window.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from worker.text.causal_lm.model import LoadedText
+from worker.text.causal_lm.tokenizer import encode_documents
+
+WINDOW_LIMIT = 1024
+"""Longest window in tokens: beyond it, more context costs more than it tells."""
+
+TOKENS_PER_PASS = 4096
+
+NO_TARGET = -100
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a text cost."""
+
+    bits: float
+    tokens: int
+    bytes: int
+
+    @property
+    def bits_per_byte(self) -> float:
+        return self.bits / self.bytes
+
+
+def cost_of(loaded: LoadedText, documents: Sequence[str], overlap: float = 0.75) -> Cost:
+    """The bits that `loaded` spends on the documents, in windows that overlap.
+
+    Every token is predicted once, by the window that gives it the most context: at least `overlap`
+    of a window, save at the very start. A document's end costs bits and counts no byte.
+    """
+    stream_t = encode_documents(loaded.tokenizer, documents, loaded.start_id)
+    window = min(loaded.context, WINDOW_LIMIT)
+    inputs_bt, targets_bt = _windows(stream_t, window, stride=max(1, round(window * (1 - overlap))))
+    rows = max(1, TOKENS_PER_PASS // window)
+    nats = 0.0
+    for start in range(0, len(inputs_bt), rows):
+        nats += _nats(loaded, inputs_bt[start : start + rows], targets_bt[start : start + rows])
+    return Cost(
+        bits=nats / math.log(2),
+        tokens=len(stream_t) - 1,
+        bytes=sum(len(document.encode()) for document in documents),
+    )
+
+
+def _windows(stream_t: np.ndarray, window: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets (B, T): the targets that an earlier window had are NO_TARGET."""
+    predictions = len(stream_t) - 1
+    count = 1 + max(0, -(-(predictions - window) // stride))
+    inputs_bt = np.zeros((count, window), np.int64)
+    targets_bt = np.full((count, window), NO_TARGET, np.int64)
+    done = 0
+    for row in range(count):
+        start = row * stride
+        end = min(start + window, predictions)
+        inputs_bt[row, : end - start] = stream_t[start:end]
+        targets_bt[row, done - start : end - start] = stream_t[done + 1 : end + 1]
+        done = end
+    return inputs_bt, targets_bt
+
+
+def _nats(loaded: LoadedText, inputs_bt: np.ndarray, targets_bt: np.ndarray) -> float:
+    device = loaded.model.device
+    targets = torch.from_numpy(targets_bt).to(device)
+    with torch.inference_mode():
+        hidden = loaded.model(torch.from_numpy(inputs_bt).to(device), use_cache=False).logits
+        wanted = targets != NO_TARGET
+        loss = F.cross_entropy(hidden[wanted].float(), targets[wanted], reduction="sum")
+    return float(loss)

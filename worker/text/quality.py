@@ -1,0 +1,182 @@
+"""How good a language model is: bits per byte beside `xz`, and how much its texts repeat."""
+
+import lzma
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from shared.families.causal_lm import TextParams
+from worker.dataset import Split, TextDataset
+from worker.family import Implementation, Loaded, Part, Request, Text
+from worker.quality import Metric
+from worker.text.causal_lm.model import LoadedText
+from worker.text.causal_lm.scoring import cost_of
+
+QUICK_CHARACTERS = 16_000
+FULL_CHARACTERS = 1_000_000
+"""Most text of a split that is scored, taken in equal pieces from all over it."""
+
+RIVAL_CHARACTERS = 8_000_000
+"""Most training text that the rival compressor has seen."""
+
+CONTINUATIONS = 48
+PROMPT_CHARACTERS = 80
+CONTINUATION_TOKENS = 64
+SHEET_PROMPTS = 4
+
+UNIT = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff]+|[^\w\s]"
+)
+"""A word, a punctuation mark, or one character of a script without spaces."""
+
+
+def quality_of(
+    family: Implementation, dataset: TextDataset, cache: Path, device: torch.device
+) -> "TextQuality":
+    """Measures on this data set. Nothing is learnt, so `cache` and `device` stay untouched."""
+    del cache, device
+    return TextQuality(family, dataset)
+
+
+class TextQuality:
+    """Implements `worker.quality.Quality`.
+
+    `bits_per_byte`: all bits that the model spends on the text, by the UTF-8 bytes of the text;
+    see `cost_of` for the windows. Its floor is the rival `xz -9e` that has read the training text
+    too: by how much an archive of both texts is larger than one of the training text.
+    """
+
+    objective = "bits_per_byte"
+
+    def __init__(self, family: Implementation, dataset: TextDataset):
+        self._family = family
+        self._dataset = dataset
+        self._validation = _excerpt(_documents(dataset, "validation"), QUICK_CHARACTERS)
+        self._test = _excerpt(_documents(dataset, "test"), FULL_CHARACTERS)
+        self._rival: float | None = None
+
+    def measure(self, loaded: Loaded, *, quick: bool) -> dict[str, Metric]:
+        """`quick`: bits per byte of a validation excerpt; else the metrics of the test split."""
+        assert isinstance(loaded, LoadedText)
+        if quick:
+            cost = cost_of(loaded, self._validation, overlap=0.5)
+            return {self.objective: Metric(cost.bits_per_byte, "lower", cost.bytes)}
+        cost = cost_of(loaded, self._test)
+        bits = Metric(cost.bits_per_byte, "lower", cost.bytes, self._rival_bits(), "xz -9e")
+        return {self.objective: bits, **self._variety(loaded)}
+
+    def sheet(self, loaded: Loaded) -> Text:
+        """The first prompts of the validation split, each with the model's continuation."""
+        cuts = list(_cuts(self._validation, SHEET_PROMPTS))
+        parts = self._continue(loaded, [prompt for prompt, _ in cuts])
+        blocks = [f"{prompt}⟶{part}" for (prompt, _), part in zip(cuts, parts, strict=True)]
+        return Text("\n\n― ― ―\n\n".join(blocks))
+
+    def _rival_bits(self) -> float:
+        if self._rival is None:
+            seen = _excerpt(_documents(self._dataset, "train"), RIVAL_CHARACTERS)
+            self._rival = xz_bits_per_byte("".join(seen).encode(), "".join(self._test).encode())
+        return self._rival
+
+    def _variety(self, loaded: Loaded) -> dict[str, Metric]:
+        """Repetition and distinct n-grams of continuations, beside the real texts' own."""
+        cuts = list(_cuts(self._test, CONTINUATIONS))
+        made = [UNIT.findall(text) for text in self._continue(loaded, [p for p, _ in cuts])]
+        real = [UNIT.findall(rest) for _, rest in cuts]
+        # Equal lengths on both sides: each of these numbers depends on the length.
+        pairs = [(m[: len(r)], r[: len(m)]) for m, r in zip(made, real, strict=True)]
+        made, real = [m for m, _ in pairs], [r for _, r in pairs]
+        count = len(cuts)
+        return {
+            "repetition": Metric(repetition(made), "lower", count, repetition(real), "test split"),
+            "distinct_1": Metric(
+                distinct(made, 1), "higher", count, distinct(real, 1), "test split"
+            ),
+            "distinct_2": Metric(
+                distinct(made, 2), "higher", count, distinct(real, 2), "test split"
+            ),
+        }
+
+    def _continue(self, loaded: Loaded, prompts: Sequence[str]) -> list[str]:
+        """One continuation of each prompt, seeds counted from 0."""
+        requests = [
+            Request(TextParams(prompt=prompt, seed=seed, max_tokens=CONTINUATION_TOKENS))
+            for seed, prompt in enumerate(prompts)
+        ]
+        texts = [""] * len(requests)
+        for part in self._family.generate(loaded, requests, _Alone()):
+            if isinstance(part, Part) and isinstance(part.media, Text):
+                texts[part.request] = part.media.text
+        return texts
+
+
+class _Alone:
+    """A run that nobody watches."""
+
+    def should_stop(self) -> bool:
+        return False
+
+    def progress(self, fraction: float) -> None:
+        """Nobody looks."""
+
+
+def xz_bits_per_byte(seen: bytes, text: bytes) -> float:
+    """Bits per byte that `xz -9e` adds for `text` to an archive of `seen`."""
+    preset = 9 | lzma.PRESET_EXTREME
+    before = len(lzma.compress(seen, preset=preset))
+    both = len(lzma.compress(seen + text, preset=preset))
+    return (both - before) * 8 / len(text)
+
+
+def repetition(texts: Sequence[Sequence[str]]) -> float:
+    """Share of 4-grams that stood earlier in the same text."""
+    total = repeated = 0
+    for units in texts:
+        grams = _grams(units, 4)
+        total += len(grams)
+        repeated += len(grams) - len(set(grams))
+    return repeated / max(1, total)
+
+
+def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
+    """Distinct n-grams of all texts together, by all n-grams (Li et al., 2016)."""
+    grams = [gram for units in texts for gram in _grams(units, n)]
+    return len(set(grams)) / max(1, len(grams))
+
+
+def _grams(units: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    return [tuple(units[start : start + n]) for start in range(len(units) - n + 1)]
+
+
+def _documents(dataset: TextDataset, split: Split) -> list[str]:
+    """A split's documents that hold text."""
+    return [text for text in dataset.documents(split) if text]
+
+
+def _excerpt(documents: Sequence[str], characters: int) -> list[str]:
+    """All documents, or about this many characters: the middles of documents from all over."""
+    total = sum(map(len, documents))
+    if total <= characters:
+        return list(documents)
+    mean = -(-total // len(documents))
+    count = min(len(documents), -(-characters // mean))
+    share = characters // count
+    chosen = [documents[place * len(documents) // count] for place in range(count)]
+    return [_middle(document, share) for document in chosen]
+
+
+def _middle(text: str, characters: int) -> str:
+    start = max(0, (len(text) - characters) // 2)
+    return text[start : start + characters]
+
+
+def _cuts(documents: Sequence[str], count: int) -> Iterator[tuple[str, str]]:
+    """Up to `count` places all over the text: what stands before each, and what follows it."""
+    text = "\n".join(documents)
+    step = len(text) // (count + 1)
+    for number in range(1, count + 1):
+        place = number * step
+        following = text[place : place + CONTINUATION_TOKENS * 8]
+        yield text[max(0, place - PROMPT_CHARACTERS) : place], following
