@@ -1,5 +1,7 @@
 """Settings in tests: read once per process; a test that changes them has them read anew."""
 
+import sys
+
 from shared import catalog
 from shared.db import engine
 from shared.settings import settings
@@ -8,7 +10,16 @@ from shared.storage import storage
 
 def forget_settings() -> None:
     """Have settings, and what was made from them, made anew."""
+    _end_host()
     if engine.cache_info().currsize:
         engine().dispose()
     for cached in (settings, engine, storage, catalog.families):
         cached.cache_clear()
+
+
+def _end_host() -> None:
+    """A worker's host, if a test had one: its thread reads settings and uses the database."""
+    module = sys.modules.get("worker.host")
+    if module is not None and module.host.cache_info().currsize:
+        module.host().keeper.stop()
+        module.host.cache_clear()

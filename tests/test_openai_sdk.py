@@ -15,7 +15,7 @@ from shared.db import transaction
 from shared.services import imports, models
 from shared.states import Lane
 from shared.tables.tenant import Tenant
-from tests.conftest import forget_settings
+from tests.settings import forget_settings
 from worker.runner import drain
 
 

@@ -76,9 +76,16 @@ class Keeper:
         self._report = report
         self._leases: dict[UUID, Lease] = {}
         self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="leases", daemon=True).start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look after nothing any more; returns once no connection is used."""
+        self._ended.set()
+        self._thread.join()
 
     def add(self, lease: Lease) -> None:
         with self._lock:
@@ -90,7 +97,7 @@ class Keeper:
 
     def _run(self) -> None:
         renewed_at = -settings().renew_seconds
-        while True:
+        while not self._ended.is_set():
             renew = time.monotonic() - renewed_at >= settings().renew_seconds
             if renew:
                 renewed_at = time.monotonic()
@@ -99,7 +106,7 @@ class Keeper:
                 held = list(self._leases.values())
             for lease in held:
                 self._look_after(lease, renew)
-            time.sleep(settings().stop_poll_seconds)
+            self._ended.wait(settings().stop_poll_seconds)
 
     def _say_alive(self) -> None:
         try:

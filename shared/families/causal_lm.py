@@ -10,7 +10,7 @@ from shared.family import Family, GenerationParams, TrainingParams
 from shared.states import Modality
 
 WIDTH_STEP = 16
-"""Prompt widths and cache lengths are multiples of this: the shape decides the bits."""
+"""Room for new tokens comes in multiples of this, since the shape of a pass decides its bits."""
 
 
 class TextParams(GenerationParams):

@@ -10,10 +10,10 @@ import pytest
 from shared import catalog
 from shared.db import transaction
 from shared.services import imports, models
+from shared.settings import settings
 from shared.states import Lane
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, ok, refused
-from tests.conftest import forget_settings
 from worker.runner import drain
 
 COMPLETIONS = "/v1/completions"
@@ -35,7 +35,7 @@ def stories(data: Path, tenant: Tenant) -> str:
 def worker(stories: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker of lane `text` in a thread, and callers who wait until it has loaded torch."""
     monkeypatch.setenv("ATELIER_WAIT_SECONDS", "240")
-    forget_settings()
+    settings.cache_clear()
     ended = Event()
 
     def work() -> None:
@@ -121,7 +121,7 @@ class TestWithoutAWorker:
     @pytest.fixture(autouse=True)
     def _impatient(self, stories: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ATELIER_WAIT_SECONDS", "0.2")
-        forget_settings()
+        settings.cache_clear()
 
     def test_the_call_is_cancelled_before_503_says_to_try_again(self, api: Api) -> None:
         response = api.post(COMPLETIONS, STORY)

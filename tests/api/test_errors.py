@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.api.client import JOBS, Api, ok, refused
-from tests.conftest import forget_settings
+from tests.settings import forget_settings
 
 ITEM = {"params": {}}
 GENERATION = {"kind": "generation", "model": "stand-in", "items": [ITEM]}

@@ -8,7 +8,7 @@ import pytest
 
 from shared.storage import storage
 from tests.api.client import Api, ok, refused, walk
-from tests.conftest import forget_settings
+from tests.settings import forget_settings
 
 FILES = "/v1/files"
 EVERY_BYTE = bytes(range(256)) * 1000

@@ -17,7 +17,7 @@ from migrations.commands import config, downgrade, upgrade
 from shared.db import engine
 from shared.embedded.engines import Urls
 from shared.tables.metadata import metadata
-from tests.conftest import forget_settings
+from tests.settings import forget_settings
 
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()]
 """Newest first."""
@@ -49,7 +49,7 @@ def empty(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
         engine().dispose()
     forget_settings()
     with _server(urls) as connection:
-        connection.execute(text(f"DROP DATABASE {name}"))
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @contextmanager

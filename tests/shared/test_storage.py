@@ -18,7 +18,7 @@ from shared.storage import (
     storage,
 )
 from tests.ceph import Ceph, ceph, in_ci, missing_programs
-from tests.conftest import forget_settings
+from tests.settings import forget_settings
 
 LARGE = bytes(range(256)) * 40_000
 """Ten megabytes: more than one part of an S3 upload."""

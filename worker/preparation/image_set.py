@@ -30,7 +30,7 @@ class ImageSet:
         self.options = options
         self.folder = folder
         self.size = size
-        self.tally = Tally()
+        self.tally = Tally(options)
         self.intake = Intake(options, self.tally)
         self.near = NearImages()
         self.writer = ImageWriter(folder, size, options.mode)

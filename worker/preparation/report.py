@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from shared.errors import Invalid
+from shared.preparation import Options
 from shared.states import Modality
 from worker.dataset import SPLITS, Split
 from worker.preparation.labels import in_natural_order
@@ -17,6 +18,8 @@ from worker.preparation.labels import in_natural_order
 MOST_REJECTED_SHOWN = 200
 MOST_REASON_CHARACTERS = 300
 FEW_EXAMPLES = 30
+LEAST_SHARE = 1e-9
+"""What is left of 1 after other shares may be a rounding error."""
 
 
 class Rejected(TypedDict):
@@ -65,7 +68,11 @@ class Report:
 class Tally:
     """Counts while a preparation runs, and writes its report at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: Options) -> None:
+        train = 1 - options.validation - options.test
+        shares = {"train": train, "validation": options.validation, "test": options.test}
+        # A share may be 0 on purpose: a set that only measures has nothing to train on.
+        self.wanted = [split for split in SPLITS if shares[split] > LEAST_SHARE]
         self.labels: Counter[str | None] = Counter()
         self.splits: Counter[Split] = Counter()
         self.languages: Counter[str] = Counter()
@@ -99,11 +106,11 @@ class Tally:
         return {split: self.splits[split] for split in SPLITS}
 
     def check(self) -> None:
-        """Raises Invalid where nothing is left to train on."""
+        """Raises Invalid where nothing is left, or nothing to train on although that was meant."""
         if not self.examples:
             shown = "; ".join(f"{row['where']}: {row['reason']}" for row in self.rejected[:5])
             raise Invalid(f"files: nothing usable was found. {shown}".strip(), param="files")
-        if not self.splits["train"]:
+        if "train" in self.wanted and not self.splits["train"]:
             raise Invalid(
                 f"files: none of only {self.examples} examples falls into the training split; add "
                 "examples, or set the shares validation and test to 0",
@@ -130,7 +137,7 @@ class Tally:
 
     def _own_warnings(self) -> list[str]:
         found = []
-        empty = [split for split in SPLITS if not self.splits[split]]
+        empty = [split for split in self.wanted if not self.splits[split]]
         if empty:
             found.append(
                 f"no example fell into {' and '.join(empty)}: an example's content alone decides "

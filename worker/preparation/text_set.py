@@ -29,7 +29,7 @@ class TextSet:
         self.uploads = uploads
         self.options = options
         self.folder = folder
-        self.tally = Tally()
+        self.tally = Tally(options)
         self.intake = Intake(options, self.tally)
         self.near = NearTexts()
         self.sheet = TextSheet()

@@ -1,4 +1,4 @@
-"""Augmentation changes what it says, the same way for the same chance, and lets gradients through."""
+"""Augmentation changes what it says, the same for the same chance, and lets gradients through."""
 
 import pytest
 import torch

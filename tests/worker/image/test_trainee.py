@@ -1,4 +1,4 @@
-"""A training goes on as if it had never ended, starts from another model, and shows when it breaks."""
+"""A training goes on as if it never ended, starts from another model, and shows when it breaks."""
 
 import math
 from pathlib import Path
@@ -159,7 +159,7 @@ def test_fine_tuning_to_another_kind_of_picture_is_refused(
 ):
     base = begin(digits).loaded()
 
-    with pytest.raises(Permanent, match="16 pixels and 1 channels.*32 and 3"):
+    with pytest.raises(Permanent, match=r"16 pixels and 1 channels.*32 and 3"):
         begin(colours, base)
 
 

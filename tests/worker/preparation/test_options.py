@@ -28,7 +28,8 @@ def test_defaults_need_no_options():
 
 
 @pytest.mark.parametrize(
-    "options", [{"size": 33}, {"mode": "sepia"}, {"policy": "bend"}, {"test": 1}, {"colour": True}]
+    "options",
+    [{"size": 33}, {"mode": "sepia"}, {"policy": "bend"}, {"test": 1.1}, {"colour": True}],
 )
 def test_unknown_values_and_fields_are_refused(options):
     with pytest.raises(ValidationError):

@@ -68,7 +68,13 @@ def test_an_empty_split_of_a_small_set_is_a_warning(desk, picture):
     sources = [desk.file("a.png", picture(k)) for k in range(2)]
     _, report = desk.images(*sources, validation=0, test=0.01)
     assert report.splits == {"train": 2, "validation": 0, "test": 0}
-    assert "no example fell into validation and test" in report.warnings[0]
+    assert "no example fell into test" in report.warnings[0]
+
+
+def test_a_set_that_only_measures_needs_no_training_split(desk, pictures):
+    _, report = desk.images(desk.zip("a.zip", pictures(20)), validation=0, test=1)
+    assert report.splits == {"train": 0, "validation": 0, "test": 20}
+    assert report.warnings == []
 
 
 def test_a_set_with_nothing_to_train_on_is_refused(desk, json_lines):

@@ -33,11 +33,17 @@ def named_moments(prefix: str, adam: torch.optim.Adam) -> dict[str, Tensor]:
 
 def fill_moments(prefix: str, adam: torch.optim.Adam, tensors: Mapping[str, Tensor]) -> None:
     """Put the state named `prefix.…` into an optimiser of the same parameters."""
+    parameters = adam.param_groups[0]["params"]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in _below(prefix, tensors).items():
         number, name = key.split(".")
-        # Adam changes its state in place; the snapshot should stay as it is.
-        state.setdefault(int(number), {})[name] = tensor.clone()
+        parameter = parameters[int(number)]
+        if tensor.shape == parameter.shape:
+            # The fused Adam walks through memory: moments have to lie as their parameter does.
+            own = torch.empty_like(parameter, requires_grad=False).copy_(tensor)
+        else:
+            own = tensor.clone()
+        state.setdefault(int(number), {})[name] = own
     adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})
 
 

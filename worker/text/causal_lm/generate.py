@@ -1,10 +1,10 @@
 """Generating in batches of one fixed shape, so that the same request and seed give the same text.
 
 Not the neighbours but the shape of a forward pass decides the last bits of its result. So every
-pass has FAMILY.rows rows (dummies fill it up), prompts share a pass only with prompts of the same
-rounded width, and the cache's length is rounded too. Every row has at least one column of padding
-on its left: with none, transformers would drop the attention mask when all rows happen to be full,
-and so take another kernel because of the neighbours.
+pass has FAMILY.rows rows (dummies fill it up), and only requests of one shape share a pass: a width
+and a cache length that follow from the request alone, rounded so that many have the same. Every
+row has at least one column of padding on its left: with none, transformers would drop the attention
+mask when all rows happen to be full, and so take another kernel because of the neighbours.
 
 Shapes: B rows, T tokens, C cache slots, V entries of the vocabulary.
 """
@@ -21,7 +21,10 @@ from worker.text.causal_lm.rows import Row
 from worker.text.causal_lm.sampling import choose
 
 Shape = tuple[int, int]
-"""Prompt width and cache length in tokens, both multiples of WIDTH_STEP."""
+"""Prompt width and cache length in tokens."""
+
+NARROWEST, WIDE = 32, 256
+"""Widths double from NARROWEST to WIDE, then grow by WIDE: prompts of everyday length share one."""
 
 
 def generate(loaded: LoadedText, requests: Sequence[Request], run: Run) -> Iterator[Part | Refusal]:
@@ -60,12 +63,17 @@ def _too_long(loaded: LoadedText, prompt_tokens: int, max_tokens: int) -> Invali
 
 
 def _shape(prompt_tokens: int, max_tokens: int) -> Shape:
-    width = _round_up(prompt_tokens + 1)  # the column of padding
-    return width, width + _round_up(max_tokens)
+    needed = prompt_tokens + 1  # the column of padding
+    width = NARROWEST
+    while width < min(needed, WIDE):
+        width *= 2
+    if needed > WIDE:
+        width = _round_up(needed, WIDE)
+    return width, width + _round_up(max_tokens, WIDTH_STEP)
 
 
-def _round_up(count: int) -> int:
-    return -(-count // WIDTH_STEP) * WIDTH_STEP
+def _round_up(count: int, step: int) -> int:
+    return -(-count // step) * step
 
 
 class _Share:
