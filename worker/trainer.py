@@ -107,7 +107,7 @@ class Harness:
         return max(by_time, by_steps)
 
     def _milestone(self) -> bool:
-        """Whether a further fifth of the budget is spent; the last one is the end, measured anyway."""
+        """Whether a further fifth of the budget is spent; the last is measured at the end."""
         reached = int(self._fraction() * EVALUATIONS)
         return int(self.evaluated_at * EVALUATIONS) < reached < EVALUATIONS
 

@@ -229,5 +229,3 @@ class TestCancel:
 def expire() -> None:
     with transaction() as session:
         session.execute(text("UPDATE leases SET expires_at = now() - interval '1 second'"))
-
-

@@ -54,6 +54,7 @@ def test_a_picture_without_a_label_is_judged_by_itself():
         ("labels", None),
         ("labels", [1, 2]),
         ("labels", ["a", "a"]),
+        ("labels", [str(number) for number in range(20_000)]),
     ],
 )
 def test_a_configuration_that_cannot_be_is_refused_by_name(name: str, value: object):

@@ -91,6 +91,14 @@ def test_a_broken_training_shows_in_its_losses(digits: ImageDataset):
     assert not all(map(math.isfinite, trainee.advance(0, 1.0).values()))
 
 
+def test_steps_in_bfloat16_work_too(digits: ImageDataset, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    trainee = begin(digits)
+
+    assert all(map(math.isfinite, train(trainee, 0, 5).values()))
+    assert {weight.dtype for weight in trainee.generator.parameters()} == {torch.float32}
+
+
 def test_the_learning_rate_falls_and_follows_the_scale(digits: ImageDataset):
     trainee = begin(digits, learning_rate=1e-3)
 

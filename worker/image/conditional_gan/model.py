@@ -29,6 +29,12 @@ class LoadedGan:
     device: torch.device
 
     @property
+    def trained_steps(self) -> int:
+        """Steps of all trainings up to here; 0 where the configuration does not say."""
+        steps = self.config.get("trained_steps")
+        return steps if type(steps) is int else 0
+
+    @property
     def memory_bytes(self) -> int:
         """Memory that the weights of both take."""
         networks = (self.generator, self.discriminator)

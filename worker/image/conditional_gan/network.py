@@ -21,6 +21,9 @@ FIRST_MAP = {16: 4, 28: 7, 32: 4, 64: 4, 128: 4}
 FEATURES = 128
 """Length of the discriminator's last hidden vector, which the label embedding is projected on."""
 
+MOST_LABELS = 10_000
+"""Each takes a row of two embeddings."""
+
 SLOPE = 0.2
 """Of the leaky ReLUs."""
 
@@ -41,6 +44,8 @@ class Architecture:
         labels = config.get("labels")
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise Permanent("config.json: labels is not a list of names")
+        if len(labels) > MOST_LABELS:
+            raise Permanent(f"config.json: {len(labels)} labels; at most {MOST_LABELS} are served")
         if len(set(labels)) < len(labels):
             raise Permanent("config.json: labels names one twice")
         bounds = {"size": (16, 128), "channels": (1, 3), "width": (16, 512), "latent": (8, 512)}

@@ -50,7 +50,7 @@ class GanTrainee:
             self.discriminator = Discriminator(self.architecture)
         self.earlier_steps = 0
         if base is not None:
-            self.earlier_steps = int(base.config.get("trained_steps", 0))
+            self.earlier_steps = base.trained_steps
             _inherit(self.generator, base.generator, self.architecture, base.architecture)
             _inherit(self.discriminator, base.discriminator, self.architecture, base.architecture)
         for network in (self.generator, self.discriminator):
@@ -200,4 +200,5 @@ def _fast_precision(device: torch.device) -> torch.autocast:
         if device.type == "cuda"
         else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     )
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+    # No cache: within a step the discriminator's weights change between two uses.
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast, cache_enabled=False)
