@@ -18,7 +18,10 @@ class ImageParams(GenerationParams):
         description="A label of the model, or weights of several; absent: one drawn per image.",
     )
     truncation: float = Field(
-        1.0, gt=0, le=1.5, description="Scale of the latent: below 1 safer and less varied."
+        0.8,
+        gt=0,
+        le=1.5,
+        description="Scale of the latent: 1 as varied as the training's pictures, less cleaner.",
     )
     grid: int | None = Field(
         None, ge=1, le=16, description="One image instead: a row per label, this many columns."

@@ -131,7 +131,7 @@ def test_the_same_seed_gives_the_same_content_alone_and_in_any_batch(
         "image": (image_model, [{"label": label, "seed": 7} for label in LABELS]),
         "text": (
             text_model,
-            [{"prompt": "The " * n, "seed": 7, "max_tokens": 12} for n in range(10)],
+            [{"prompt": "The " * n, "seed": n, "max_tokens": 12} for n in range(10)],
         ),
     }[modality]
 

@@ -58,14 +58,20 @@ def test_an_output_is_rejected_with_rating_tags_and_note(page: Page, tenant: Ten
 def test_the_queue_is_worked_through_by_keyboard_alone(page: Page, tenant: Tenant) -> None:
     page.goto("/dashboard/review")
     for number, key in enumerate(["a", "r", "s", "a"]):
-        expect(page.locator(".continuation")).to_have_text(f"seed {number}")
+        await_output(page, number)
         page.keyboard.press("5")
         page.keyboard.press(key)
-    expect(page.locator(".continuation")).to_have_text("seed 2")
+    await_output(page, 2)
     page.keyboard.press("u")
-    expect(page.locator(".continuation")).to_have_text("seed 3")
+    await_output(page, 3)
     with transaction() as session:
         assert reviews.waiting(session, tenant.id) == 3
+
+
+def await_output(page: Page, seed: int) -> None:
+    """Until an output is shown and the page's script, which listens to keys, has run."""
+    expect(page.locator(".continuation")).to_have_text(f"seed {seed}")
+    page.wait_for_load_state("load")
 
 
 def test_keys_do_nothing_while_somebody_writes_a_note(page: Page) -> None:

@@ -77,7 +77,7 @@ def test_a_record_says_the_label_and_the_truncation(gan: LoadedGan):
 
     one, mix, drawn = (part.facts for part in generate(gan, asked))
 
-    assert one == {"label": "3", "truncation": 1.0}
+    assert one == {"label": "3", "truncation": 0.8}
     assert mix == {"label": {"3": 2, "8": 2}, "truncation": 0.7}
     assert drawn["label"] in gan.config["labels"]
 
