@@ -20,7 +20,7 @@ MARGIN = 2
 PAPER, INK = 255, 64
 """Greys of a grid's background and of the text on it."""
 
-READABLE = 48
+READABLE = 64
 """Pictures smaller than this are drawn larger on a sheet, by a whole factor."""
 
 

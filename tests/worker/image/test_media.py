@@ -52,4 +52,4 @@ def test_a_sheet_writes_each_label_at_the_left_of_its_row(channels: int):
 
 
 def test_a_sheet_draws_small_pictures_larger():
-    assert media.sheet([("", [picture(10)])]).pixels_hwc.shape == (52, 52, 1)
+    assert media.sheet([("", [picture(10)])]).pixels_hwc.shape == (68, 68, 1)

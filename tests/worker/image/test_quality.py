@@ -140,4 +140,4 @@ def test_the_sheet_is_the_same_every_time(digits: ImageDataset, cache: Path, gan
     one, other = quality.sheet(gan), quality.sheet(gan)
 
     assert np.array_equal(one.pixels_hwc, other.pixels_hwc)
-    assert one.pixels_hwc.shape[0] == 10 * 50 + 2
+    assert one.pixels_hwc.shape[0] == 10 * 66 + 2
