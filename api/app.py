@@ -12,7 +12,7 @@ from api import auth, errors, requests
 from api.dashboard.app import add_dashboard
 from api.openai import completions, files, images
 from api.openai import models as openai_models
-from api.routes import datasets, families, health, jobs, keys, models, outputs
+from api.routes import datasets, events, families, health, items, jobs, keys, models, outputs
 from shared.settings import settings
 
 INFO = {
@@ -28,6 +28,8 @@ BLUEPRINTS = (
     openai_models.blueprint,
     datasets.blueprint,
     jobs.blueprint,
+    items.blueprint,
+    events.blueprint,
     outputs.blueprint,
     models.blueprint,
     families.blueprint,

@@ -8,7 +8,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +25,8 @@ from shared.errors import Invalid, NotFound, StorageUnavailable, TooLarge
 from shared.settings import settings
 
 CHUNK_BYTES = 1 << 20
+BINARY = "application/octet-stream"
+"""The media type of what is not shown to anybody as it is."""
 
 
 class Readable(Protocol):
@@ -103,7 +105,9 @@ class FolderStorage:
         self._path(key).unlink(missing_ok=True)
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        for path in sorted(self.folder.rglob("*")):
+        # Only the folder that the prefix names: the others may hold millions.
+        within = self.folder / prefix.rpartition("/")[0]
+        for path in sorted(within.rglob("*")):
             key = path.relative_to(self.folder).as_posix()
             if key.startswith(prefix) and path.is_file() and not path.name.startswith(".put-"):
                 stat = path.stat()
@@ -224,6 +228,17 @@ def storage() -> Storage:
     if url.scheme == "file":
         return FolderStorage(Path(unquote(url.path)))
     return S3Storage(url.netloc, url.path.strip("/"), make_s3_client(), _make_signer())
+
+
+def put_files(paths: Iterable[Path], prefix: str) -> dict[str, str]:
+    """Store local files under `prefix` and their names; returns each one's SHA-256 by name."""
+    hashes = {}
+    for path in paths:
+        with path.open("rb") as source:
+            reader = HashingReader(source)
+            storage().put(f"{prefix}/{path.name}", reader, media_type=BINARY)
+        hashes[path.name] = reader.sha256
+    return hashes
 
 
 def read(key: str) -> bytes:

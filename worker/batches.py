@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.db import transaction
 from shared.errors import Invalid
-from shared.services import files, jobs, models
+from shared.services import batches, files, items, jobs, models
 from shared.services.items import Wanted, check_items
 from shared.services.ledger.claim import Claimed
 from shared.states import Lane, Stage
@@ -40,10 +40,10 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
         new = check_items(wanted, model, version)
     except Invalid as error:
         told = {"code": "invalid_input_file", "message": error.message, "param": error.param}
-        return lambda session: jobs.refuse(session, item.job_id, told)
+        return lambda session: batches.refuse(session, item.job_id, told)
 
     def conclude(session: Session) -> Lane | None:
-        return jobs.start(session, item.job_id, new)
+        return batches.start(session, item.job_id, new)
 
     return conclude
 
@@ -87,7 +87,7 @@ def finalize(item: Claimed, lease: Lease) -> Conclude:
 
     def conclude(session: Session) -> None:
         session.add_all([file for file in (done, rest) if file is not None])
-        jobs.finish(session, job.id, done and done.id, rest and rest.id)
+        batches.finish(session, job.id, done and done.id, rest and rest.id)
 
     return conclude
 
@@ -104,7 +104,7 @@ def _write(job: Job, what: str, lines: Iterator[dict[str, Any]]) -> Any:
 
 
 def _output_lines(session: Session, job: Job, lease: Lease) -> Iterator[dict[str, Any]]:
-    for item, made in jobs.done_items(session, job):
+    for item, made in items.done_items(session, job):
         lease.check()
         yield {
             "custom_id": item.custom_id,
@@ -128,7 +128,7 @@ def _describe(output: Output) -> dict[str, Any]:
 
 
 def _error_lines(session: Session, job: Job, lease: Lease) -> Iterator[dict[str, Any]]:
-    for item in jobs.undone_items(session, job):
+    for item in items.undone_items(session, job):
         lease.check()
         error = item.error or {
             "code": f"item_{item.state}",

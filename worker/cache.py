@@ -8,9 +8,7 @@ from pathlib import Path
 
 from shared.errors import IntegrityError
 from shared.settings import settings
-from shared.storage import CHUNK_BYTES, HashingReader, storage
-
-MEDIA_TYPE = "application/octet-stream"
+from shared.storage import CHUNK_BYTES, put_files, storage
 
 
 def fetch(prefix: str, files: Mapping[str, str], name: str) -> Path:
@@ -48,13 +46,7 @@ def _fetch_file(key: str, path: Path, sha256: str) -> None:
 
 def upload(folder: Path, prefix: str) -> dict[str, str]:
     """Store every file of a flat folder under `prefix`; returns each one's SHA-256 by name."""
-    hashes = {}
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as source:
-            reader = HashingReader(source)
-            storage().put(f"{prefix}/{path.name}", reader, media_type=MEDIA_TYPE)
-        hashes[path.name] = reader.sha256
-    return hashes
+    return put_files(sorted(folder.iterdir()), prefix)
 
 
 def remove(prefix: str) -> None:

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from api.contents import send
 from api.dashboard.shown import HEIGHT, WIDTH, curves
 from shared.db import transaction
-from shared.services import jobs, outputs
+from shared.services import items, jobs, outputs
 from shared.services.events import event_of, events_of
 from shared.services.pages import Cursor
 from shared.states import JobKind, JobState, Role
@@ -68,7 +68,7 @@ def _found(id_: str) -> dict[str, Any]:
         made = outputs.list_outputs(
             session, tenant_id, Cursor(limit=_OUTPUTS, order="asc"), outputs.Filter(job_id=id_)
         )
-        undone = list(jobs.undone_items(session, job, limit=10)) if job.failed else []
+        undone = list(items.undone_items(session, job, limit=10)) if job.failed else []
         position = jobs.position(session, job)
     losses = [(event.data["step"], event.data["losses"]) for event in _of(told, "progress")]
     return {

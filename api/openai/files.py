@@ -16,7 +16,7 @@ from shared.errors import Invalid
 from shared.services import files
 from shared.settings import settings
 from shared.states import Scope
-from shared.storage import storage
+from shared.storage import BINARY, storage
 from shared.tables.file import File
 
 blueprint = APIBlueprint(
@@ -122,7 +122,7 @@ def get_file(path: FilePath) -> Response:
 def get_content(path: FilePath) -> AnyResponse:
     with transaction() as session:
         file = files.get(session, caller().tenant_id, path.id)
-    return send(file.key, file.filename, files.MEDIA_TYPE)
+    return send(file.key, file.filename, BINARY)
 
 
 @blueprint.delete("/<string:id>", responses={200: DeletedAnswer}, summary="Delete a file")

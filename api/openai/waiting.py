@@ -15,7 +15,7 @@ from api.routes.jobs import show_job
 from shared.db import transaction
 from shared.errors import AtelierError, Conflict, Invalid, Retryable
 from shared.queues import hint
-from shared.services import jobs, models, outputs
+from shared.services import items, jobs, models, outputs
 from shared.settings import settings
 from shared.states import FINAL_JOB_STATES, Lane, Modality
 from shared.tables.job import Item, Job
@@ -99,7 +99,7 @@ def _result(job: Job) -> tuple[Job, Made]:
     with transaction() as session:
         ended = jobs.get(session, job.tenant_id, job.id)
         made = outputs.of_job(session, ended)
-        undone = next(jobs.undone_items(session, ended), None)
+        undone = next(items.undone_items(session, ended), None)
     if undone is None:
         return ended, made
     error = undone.error or {}

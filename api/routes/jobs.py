@@ -14,13 +14,12 @@ from api.requests import require_json
 from api.routes.outputs import show_outputs
 from api.times import seconds, seconds_or_none
 from shared.db import transaction
-from shared.errors import Invalid, NotFound
+from shared.errors import Invalid
 from shared.family import Family
-from shared.ids import item_id, item_number
 from shared.queues import hint
 from shared.services import jobs, outputs
 from shared.states import JobKind, JobState, Lane, Scope
-from shared.tables.job import Event, Item, Job
+from shared.tables.job import Job
 
 blueprint = APIBlueprint(
     "jobs",
@@ -253,86 +252,6 @@ def retry_job(path: JobPath) -> Response:
         lane = Lane(job.lane)
     hint(lane)
     return jsonify(answer.model_dump(mode="json"))
-
-
-class ItemAnswer(BaseModel):
-    """One item as it stands."""
-
-    id: str
-    object: Literal["item"] = "item"
-    job: str
-    seq: int
-    custom_id: str | None
-    state: str
-    params: dict[str, Any]
-    attempt: int
-    error: dict[str, Any] | None
-    started_at: int | None
-    finished_at: int | None
-
-
-def show_item(item: Item) -> ItemAnswer:
-    """An item as its answer."""
-    return ItemAnswer(
-        id=item_id(item.id),
-        job=item.job_id,
-        seq=item.seq,
-        custom_id=item.custom_id,
-        state=item.state,
-        params=item.params,
-        attempt=item.attempt,
-        error=item.error,
-        started_at=seconds_or_none(item.started_at),
-        finished_at=seconds_or_none(item.finished_at),
-    )
-
-
-@blueprint.get("/<string:id>/items", responses={200: ListAnswer}, summary="List a job's items")
-@needs(Scope.READ)
-def list_items(path: JobPath, query: ListQuery) -> Response:
-    with transaction() as session:
-        job = jobs.get(session, caller().tenant_id, path.id)
-        return answer_list(jobs.list_items(session, job, query.cursor(item_number)), show_item)
-
-
-class EventAnswer(BaseModel):
-    """Something that happened to a job."""
-
-    id: str
-    object: Literal["event"] = "event"
-    job: str
-    type: str
-    level: str
-    message: str
-    data: dict[str, Any]
-    created_at: int
-
-
-def show_event(event: Event) -> EventAnswer:
-    """An event as its answer."""
-    return EventAnswer(
-        id=str(event.id),
-        job=event.job_id,
-        type=event.type,
-        level=event.level,
-        message=event.message,
-        data=event.data,
-        created_at=seconds(event.created_at),
-    )
-
-
-@blueprint.get("/<string:id>/events", responses={200: ListAnswer}, summary="List a job's events")
-@needs(Scope.READ)
-def list_events(path: JobPath, query: ListQuery) -> Response:
-    with transaction() as session:
-        job = jobs.get(session, caller().tenant_id, path.id)
-        return answer_list(jobs.list_events(session, job, query.cursor(_event_number)), show_event)
-
-
-def _event_number(public: str) -> int:
-    if not public.isdecimal() or len(public) > 18:
-        raise NotFound(f"No event {public!r}.")
-    return int(public)
 
 
 @blueprint.get("/<string:id>/outputs", responses={200: ListAnswer}, summary="List a job's outputs")

@@ -7,7 +7,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.errors import NotFound
-from shared.tables.job import Event
+from shared.services.pages import Cursor, Page, page
+from shared.tables.job import Event, Job
 
 
 def add_event(
@@ -36,3 +37,8 @@ def event_of(session: Session, job_id: str, id_: int) -> Event:
     if found is None:
         raise NotFound(f"No event {id_} of job {job_id}.")
     return found
+
+
+def list_events(session: Session, job: Job, cursor: Cursor) -> Page[Event]:
+    """A page of a job's events."""
+    return page(session, select(Event).where(Event.job_id == job.id), Event.id, cursor)

@@ -9,11 +9,9 @@ from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import new_id
 from shared.services.pages import Cursor, Page, page
 from shared.states import DatasetState
-from shared.storage import HashingReader, storage
+from shared.storage import BINARY, HashingReader, storage
 from shared.tables.dataset import Dataset
 from shared.tables.file import File
-
-MEDIA_TYPE = "application/octet-stream"
 
 
 def store(
@@ -27,7 +25,7 @@ def store(
     key = f"{tenant_id}/files/{id_}"
     reader = HashingReader(source, limit)
     try:
-        storage().put(key, reader, media_type=MEDIA_TYPE)
+        storage().put(key, reader, media_type=BINARY)
         if reader.bytes == 0:
             raise Invalid("file: the file is empty", param="file")
     except BaseException:

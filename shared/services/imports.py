@@ -7,11 +7,10 @@ from shared.errors import Invalid
 from shared.family import Family
 from shared.ids import new_id
 from shared.services.models import NewVersion
-from shared.storage import HashingReader, storage
+from shared.storage import put_files
 
 TAKEN = frozenset({".json", ".safetensors", ".model", ".txt"})
 PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".npy", ".npz"})
-_MEDIA_TYPE = "application/octet-stream"
 
 
 def store_folder(tenant_id: str, folder: Path, family: Family) -> NewVersion:
@@ -22,12 +21,7 @@ def store_folder(tenant_id: str, folder: Path, family: Family) -> NewVersion:
     """
     paths = _check(folder)
     prefix = f"{tenant_id}/models/{new_id('version')}"
-    files = {}
-    for path in paths:
-        with path.open("rb") as source:
-            reader = HashingReader(source)
-            storage().put(f"{prefix}/{path.name}", reader, media_type=_MEDIA_TYPE)
-        files[path.name] = reader.sha256
+    files = put_files(paths, prefix)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     card = {"imported_from": folder.name, "family": family.name}
     return NewVersion(prefix, files, config, card)

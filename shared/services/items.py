@@ -1,20 +1,27 @@
-"""Items of generation jobs, as clients send them: checked, completed, ready to be queued."""
+"""Items: checked and completed as clients send them, and looked at once they are in the ledger."""
 
 import random
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from shared import catalog
 from shared.errors import Invalid
 from shared.family import Family
 from shared.services.invalid import invalid
 from shared.services.ledger.accept import NewItem
+from shared.services.pages import Cursor, Page, page
+from shared.states import ItemState, Step
+from shared.tables.job import Item, Job
 from shared.tables.model import Model, ModelVersion
+from shared.tables.output import Output
 
 MAX_CUSTOM_ID = 255
 """Most characters of a client's own id of an item."""
@@ -110,3 +117,34 @@ def _storable(params: str) -> str:
 def _within(where: str, error: Invalid) -> Invalid:
     """The same fault, said of a field below another one."""
     return Invalid(f"{where}.{error.message}", param=f"{where}.{error.param}")
+
+
+def list_items(session: Session, job: Job, cursor: Cursor) -> Page[Item]:
+    """A page of a job's items."""
+    chosen = select(Item).where(Item.job_id == job.id, Item.step == Step.RUN)
+    return page(session, chosen, Item.id, cursor)
+
+
+def done_items(session: Session, job: Job) -> Iterator[tuple[Item, list[Output]]]:
+    """A job's items that are done, in input order, each with its outputs. Memory stays flat."""
+    chosen = (
+        select(Item, Output)
+        .join(Output, Output.item_id == Item.id)
+        .where(Item.job_id == job.id, Item.step == Step.RUN, Item.state == ItemState.DONE)
+        .order_by(Item.seq, Output.index)
+        .execution_options(yield_per=1000)
+    )
+    for item, pairs in groupby(session.execute(chosen), key=lambda row: row[0]):
+        yield item, [row[1] for row in pairs]
+
+
+def undone_items(session: Session, job: Job, limit: int | None = None) -> Iterator[Item]:
+    """A job's items that are not done, in input order. Memory stays flat."""
+    chosen = (
+        select(Item)
+        .where(Item.job_id == job.id, Item.step == Step.RUN, Item.state != ItemState.DONE)
+        .order_by(Item.seq)
+        .limit(limit)
+        .execution_options(yield_per=1000)
+    )
+    yield from session.scalars(chosen)

@@ -1,9 +1,7 @@
 """Jobs: accepting each kind, looking at them, cancelling and retrying them."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,18 +13,16 @@ from shared.errors import Conflict, Invalid, NotFound
 from shared.family import Family
 from shared.ids import new_id
 from shared.services import datasets, files, models
-from shared.services.events import add_event
 from shared.services.invalid import invalid
 from shared.services.items import Wanted, check_items
 from shared.services.ledger import cancel as ledger_cancel
-from shared.services.ledger import flows, settle
+from shared.services.ledger import flows
 from shared.services.ledger.accept import NewItem, add_items, add_step
 from shared.services.pages import Cursor, Page, page
-from shared.states import FINAL_JOB_STATES, ItemState, JobKind, JobState, Lane, Step
+from shared.states import FINAL_JOB_STATES, JobKind, JobState, Lane, Step
 from shared.tables.dataset import Dataset
-from shared.tables.job import Event, Item, Job
+from shared.tables.job import Job
 from shared.tables.model import Model, ModelVersion
-from shared.tables.output import Output
 
 MAX_ITEMS = 100_000
 """Most items in one request; longer input comes as a file."""
@@ -194,17 +190,6 @@ def list_jobs(session: Session, tenant_id: str, cursor: Cursor, only: Filter) ->
     return page(session, chosen, Job.id, cursor)
 
 
-def list_items(session: Session, job: Job, cursor: Cursor) -> Page[Item]:
-    """A page of a job's items."""
-    chosen = select(Item).where(Item.job_id == job.id, Item.step == Step.RUN)
-    return page(session, chosen, Item.id, cursor)
-
-
-def list_events(session: Session, job: Job, cursor: Cursor) -> Page[Event]:
-    """A page of a job's events."""
-    return page(session, select(Event).where(Event.job_id == job.id), Event.id, cursor)
-
-
 _AHEAD = text("""
     SELECT coalesce(sum(least(other.queued, mine.queued)), 0)
     FROM flows mine JOIN flows other ON other.lane = mine.lane
@@ -284,66 +269,7 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
     return job
 
 
-def done_items(session: Session, job: Job) -> Iterator[tuple[Item, list[Output]]]:
-    """A job's items that are done, in input order, each with its outputs. Memory stays flat."""
-    chosen = (
-        select(Item, Output)
-        .join(Output, Output.item_id == Item.id)
-        .where(Item.job_id == job.id, Item.step == Step.RUN, Item.state == ItemState.DONE)
-        .order_by(Item.seq, Output.index)
-        .execution_options(yield_per=1000)
-    )
-    for item, pairs in groupby(session.execute(chosen), key=lambda row: row[0]):
-        yield item, [row[1] for row in pairs]
-
-
-def undone_items(session: Session, job: Job, limit: int | None = None) -> Iterator[Item]:
-    """A job's items that are not done, in input order. Memory stays flat."""
-    chosen = (
-        select(Item)
-        .where(Item.job_id == job.id, Item.step == Step.RUN, Item.state != ItemState.DONE)
-        .order_by(Item.seq)
-        .limit(limit)
-        .execution_options(yield_per=1000)
-    )
-    yield from session.scalars(chosen)
-
-
-_START = text("UPDATE jobs SET state = 'queued' WHERE id = :job AND state = 'validating'")
-_REFUSE = text("""
-    UPDATE jobs SET state = 'failed', error = cast(:error AS jsonb), finished_at = now()
-    WHERE id = :job AND state = 'validating'
-""")
-_FILES = text("""
-    UPDATE jobs SET output_file_id = :output, error_file_id = :errors
-    WHERE id = :job AND state = 'finalizing'
-""")
 _PROGRESS = text("UPDATE jobs SET progress = :progress WHERE id = :job AND state = 'running'")
-
-
-def start(session: Session, job_id: str, items: Sequence[NewItem]) -> Lane | None:
-    """The input file was good: queue its items. None when the job was cancelled meanwhile."""
-    if session.execute(_START, {"job": job_id}).rowcount == 0:  # type: ignore[attr-defined]
-        return None
-    job = session.get_one(Job, job_id)
-    add_items(session, job, items)
-    add_event(session, job_id, "state", JobState.QUEUED)
-    return Lane(job.lane)
-
-
-def refuse(session: Session, job_id: str, error: dict[str, Any]) -> None:
-    """The input file was bad: the job has failed, and nothing of it was run."""
-    session.execute(_REFUSE, {"job": job_id, "error": json.dumps(error)})
-    add_event(session, job_id, "state", JobState.FAILED, level="error")
-
-
-def finish(
-    session: Session, job_id: str, output_file_id: str | None, error_file_id: str | None
-) -> None:
-    """The result files are written: give the job its final state."""
-    names = {"job": job_id, "output": output_file_id, "errors": error_file_id}
-    session.execute(_FILES, names)
-    settle.end(session, session.get_one(Job, job_id), JobState.FINALIZING)
 
 
 def set_progress(session: Session, job_id: str, progress: float) -> None:

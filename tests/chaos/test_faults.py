@@ -8,7 +8,7 @@ from redis import Redis
 from shared.db import transaction
 from shared.embedded.engines import Urls
 from shared.queues import hint
-from shared.services import jobs, workers
+from shared.services import items, jobs, workers
 from shared.states import Lane
 from shared.tables.job import Job
 from shared.tables.tenant import Tenant
@@ -115,6 +115,6 @@ def test_a_worker_told_to_end_releases_its_items_without_an_attempt_spent(tenant
     stopped = read(tenant, job)
     assert (stopped.running, stopped.queued) == (0, 16)
     with transaction() as session:
-        attempts = {item.attempt for item in jobs.undone_items(session, stopped)}
+        attempts = {item.attempt for item in items.undone_items(session, stopped)}
     assert attempts == {0}
     assert_sound()

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from shared.db import transaction
 from shared.errors import StorageUnavailable
-from shared.services import jobs, outputs
+from shared.services import items, jobs, outputs
 from shared.services.pages import Cursor
 from shared.states import Lane
 from shared.storage import read
@@ -60,7 +60,7 @@ def test_a_refused_item_fails_alone_and_is_not_tried_again(tenant: Tenant) -> No
 
     assert (job.state, job.done, job.failed) == ("partial", 2, 1)
     with transaction() as session:
-        (item,) = jobs.undone_items(session, job)
+        (item,) = items.undone_items(session, job)
     assert item.error == {"code": "invalid_value", "message": "seed: refused", "param": "seed"}
     assert item.attempt == 1
     assert_sound()
