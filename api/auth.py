@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, current_app, g, request
 
-from shared.db import transaction
+from shared.db import reading
 from shared.errors import Forbidden, Unauthenticated
 from shared.services import tenants
 from shared.services.tenants import Caller
@@ -71,7 +71,7 @@ def _check() -> None:
     access = access_of(current_app, request.endpoint)
     if access in {PUBLIC, SESSION}:
         return
-    with transaction() as session:
+    with reading() as session:
         g.caller = tenants.authenticate(session, _bearer())
     if not isinstance(access, frozenset):
         raise Forbidden("This route names no scope; nobody may call it.")

@@ -79,9 +79,8 @@ class FolderStorage:
     def put(self, key: str, source: Readable, *, media_type: str) -> None:
         path = self._path(key)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             # Written beside and renamed: a reader sees all of it or none.
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".put-", delete=False) as file:
+            with self._file_beside(path) as file:
                 try:
                     shutil.copyfileobj(source, file, CHUNK_BYTES)
                     file.flush()
@@ -92,6 +91,14 @@ class FolderStorage:
                     raise
         except OSError as error:
             raise StorageUnavailable(f"Cannot write to {self.folder}: {error}") from error
+
+    def _file_beside(self, path: Path) -> Any:
+        try:
+            return tempfile.NamedTemporaryFile(dir=path.parent, prefix=".put-", delete=False)
+        except FileNotFoundError:
+            # Not made beforehand each time: most puts find their folder there.
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return tempfile.NamedTemporaryFile(dir=path.parent, prefix=".put-", delete=False)
 
     def open(self, key: str) -> IO[bytes]:
         try:

@@ -3,7 +3,7 @@
 import sys
 
 from shared import catalog
-from shared.db import engine
+from shared.db import autocommitting, engine
 from shared.settings import settings
 from shared.storage import storage
 
@@ -13,7 +13,7 @@ def forget_settings() -> None:
     _end_host()
     if engine.cache_info().currsize:
         engine().dispose()
-    for cached in (settings, engine, storage, catalog.families):
+    for cached in (settings, engine, autocommitting, storage, catalog.families):
         cached.cache_clear()
 
 

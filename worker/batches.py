@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from sqlalchemy.orm import Session
 
-from shared.db import transaction
+from shared.db import reading, transaction
 from shared.errors import Invalid
 from shared.services import batches, files, items, jobs, models
 from shared.services.items import Wanted, check_items
@@ -37,7 +37,7 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
             wanted = list(_lines(source, lease))
         if not wanted:
             raise Invalid("input_file: it has no lines", param="input_file")
-        new = check_items(wanted, model, version)
+        new = list(check_items(wanted, model, version))
     except Invalid as error:
         told = {"code": "invalid_input_file", "message": error.message, "param": error.param}
         return lambda session: batches.refuse(session, item.job_id, told)
@@ -80,7 +80,7 @@ def _wanted(line: bytes, number: int) -> Wanted:
 def finalize(item: Claimed, lease: Lease) -> Conclude:
     """Write a job's output file and error file, both in input order."""
     lease.enter(Stage.STORE)
-    with transaction() as session:
+    with reading() as session:
         job = jobs.get(session, item.tenant_id, item.job_id)
         done = _write(job, "output", _output_lines(session, job, lease))
         rest = _write(job, "errors", _error_lines(session, job, lease))

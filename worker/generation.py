@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
@@ -22,6 +23,9 @@ from worker.media import encode
 from worker.registry import Ready
 
 log = logging.getLogger(__name__)
+
+_ITEMS_PER_FOLDER = 1000
+"""Few enough that a folder can be looked into, many enough that making folders costs nothing."""
 
 
 @dataclass
@@ -115,8 +119,9 @@ def _sort(
 def store(outcome: Outcome, lease: Lease, pool: Executor) -> list[Result]:
     """Encode and store every whole item's outputs. Never raises; gives a result for each item."""
     lease.enter(Stage.STORE)
+    provenance = _provenance(outcome) if outcome.parts else {}
     futures: dict[int, list[Future[NewOutput]]] = {
-        item: [pool.submit(_store_part, outcome, outcome.items[item], part) for part in parts]
+        item: [pool.submit(_store_part, outcome.items[item], part, provenance) for part in parts]
         for item, parts in outcome.parts.items()
     }
     results = list(outcome.results)
@@ -131,9 +136,10 @@ def store(outcome: Outcome, lease: Lease, pool: Executor) -> list[Result]:
     return results
 
 
-def _store_part(outcome: Outcome, item: Claimed, part: Part) -> NewOutput:
+def _store_part(item: Claimed, part: Part, provenance: dict[str, Any]) -> NewOutput:
     encoded = encode(part.media)
-    key = f"{item.tenant_id}/outputs/{item.job_id}/{item.id}/{part.index}/{encoded.sha256}"
+    folder = f"{item.tenant_id}/outputs/{item.job_id}/{item.seq // _ITEMS_PER_FOLDER}"
+    key = f"{folder}/{item.id}-{part.index}-{encoded.sha256}"
     encoded.store(key)
     return NewOutput(
         index=part.index,
@@ -144,7 +150,7 @@ def _store_part(outcome: Outcome, item: Claimed, part: Part) -> NewOutput:
         seed=part.seed,
         facts=part.facts,
         scores={},
-        provenance=_provenance(outcome),
+        provenance=provenance,
     )
 
 
@@ -157,7 +163,13 @@ def _provenance(outcome: Outcome) -> dict[str, Any]:
         "weights_hash": ready.weights_hash,
         "untrained": ready.untrained,
         "code_version": code_version(),
-        "libraries": {"torch": version("torch")},
+        "libraries": {"torch": _torch_version()},
         "device": outcome.device,
         "seconds": round(outcome.seconds, 4),
     }
+
+
+@cache
+def _torch_version() -> str:
+    # Cached: it is read from the package's metadata, which takes milliseconds.
+    return version("torch")

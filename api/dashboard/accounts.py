@@ -10,7 +10,7 @@ from flask_security.utils import hash_password
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.db import transaction
+from shared.db import reading, transaction
 from shared.errors import Conflict, Invalid
 from shared.ids import new_id
 from shared.services import tenants
@@ -58,7 +58,7 @@ class People(UserDatastore):
             return None
         column = getattr(User, name)
         matches = func.lower(column) == value.lower() if case_insensitive else column == value
-        with transaction() as session:
+        with reading() as session:
             user = session.scalar(select(User).where(matches))
         return _person(user) if user is not None else None
 

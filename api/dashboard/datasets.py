@@ -5,7 +5,7 @@ from flask_security import current_user
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.contents import send
-from shared.db import transaction
+from shared.db import reading
 from shared.services import datasets
 from shared.services.pages import Cursor
 
@@ -19,13 +19,13 @@ def add_to(pages: Blueprint) -> None:
 
 
 def list_() -> str:
-    with transaction() as session:
+    with reading() as session:
         found = datasets.list_datasets(session, current_user.tenant_id, Cursor(limit=_MOST))
     return render_template("dashboard/datasets.html", datasets=found.rows)
 
 
 def show(id_: str) -> str:
-    with transaction() as session:
+    with reading() as session:
         dataset = datasets.get(session, current_user.tenant_id, id_)
     return render_template(
         "dashboard/dataset.html", dataset=dataset, sheet=datasets.sheet_of(dataset)
@@ -33,7 +33,7 @@ def show(id_: str) -> str:
 
 
 def sheet(id_: str) -> AnyResponse:
-    with transaction() as session:
+    with reading() as session:
         dataset = datasets.get(session, current_user.tenant_id, id_)
     found = datasets.sheet_of(dataset)
     if found is None:

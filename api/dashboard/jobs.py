@@ -1,5 +1,6 @@
 """Jobs: the list with its filters, and one job with progress, curves, sheets and outputs."""
 
+from itertools import islice
 from typing import Any
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
@@ -8,7 +9,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from api.contents import send
 from api.dashboard.shown import HEIGHT, WIDTH, curves
-from shared.db import transaction
+from shared.db import reading, transaction
 from shared.services import items, jobs, outputs
 from shared.services.events import event_of, events_of
 from shared.services.pages import Cursor
@@ -36,7 +37,7 @@ def list_() -> str:
         request.args.get("model") or None,
     )
     cursor = Cursor(after=request.args.get("after"), limit=_PAGE)
-    with transaction() as session:
+    with reading() as session:
         found = jobs.list_jobs(session, current_user.tenant_id, cursor, only)
     rows = [(job, jobs.progress(job)) for job in found.rows]
     return render_template(
@@ -60,7 +61,7 @@ def live(id_: str) -> str:
 
 def _found(id_: str) -> dict[str, Any]:
     tenant_id = current_user.tenant_id
-    with transaction() as session:
+    with reading() as session:
         job = jobs.get(session, tenant_id, id_)
         told = events_of(
             session, id_, ["progress", "metrics", "sheet", "warning", "model", "state"]
@@ -68,7 +69,7 @@ def _found(id_: str) -> dict[str, Any]:
         made = outputs.list_outputs(
             session, tenant_id, Cursor(limit=_OUTPUTS, order="asc"), outputs.Filter(job_id=id_)
         )
-        undone = list(items.undone_items(session, job, limit=10)) if job.failed else []
+        undone = list(islice(items.undone_items(session, job, 10), 10)) if job.failed else []
         position = jobs.position(session, job)
     losses = [(event.data["step"], event.data["losses"]) for event in _of(told, "progress")]
     return {
@@ -107,7 +108,7 @@ def cancel(id_: str) -> AnyResponse:
 
 
 def sheet(id_: str, event_id: int) -> AnyResponse:
-    with transaction() as session:
+    with reading() as session:
         jobs.get(session, current_user.tenant_id, id_)
         event = event_of(session, id_, event_id)
     name = f"{id_}-{event.data['step']}"
@@ -115,6 +116,6 @@ def sheet(id_: str, event_id: int) -> AnyResponse:
 
 
 def content(id_: str) -> AnyResponse:
-    with transaction() as session:
+    with reading() as session:
         output = outputs.get(session, current_user.tenant_id, id_)
     return send(output.key, outputs.filename(output), output.media_type, inline=True)

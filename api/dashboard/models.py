@@ -5,7 +5,7 @@ from flask_security import current_user
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.contents import send
-from shared.db import transaction
+from shared.db import reading
 from shared.services import models
 from shared.services.pages import Cursor
 
@@ -19,20 +19,20 @@ def add_to(pages: Blueprint) -> None:
 
 
 def list_() -> str:
-    with transaction() as session:
+    with reading() as session:
         found = models.list_models(session, current_user.tenant_id, Cursor(limit=_MOST))
     return render_template("dashboard/models.html", models=found.rows)
 
 
 def show(name: str) -> str:
-    with transaction() as session:
+    with reading() as session:
         model = models.get(session, current_user.tenant_id, name)
         versions = models.versions_of(session, model)
     return render_template("dashboard/model.html", model=model, versions=versions)
 
 
 def sheet(name: str, version: int) -> AnyResponse:
-    with transaction() as session:
+    with reading() as session:
         model, found = models.resolve(session, current_user.tenant_id, f"{name}@{version}")
     key = found.card.get("sheet")
     if key is None:

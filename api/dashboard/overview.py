@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, render_template
 from flask_security import current_user
 
-from shared.db import transaction
+from shared.db import reading
 from shared.services import jobs, reviews, workers
 from shared.services.pages import Cursor
 
@@ -28,7 +28,7 @@ def live() -> str:
 
 def _found() -> dict[str, Any]:
     tenant_id = current_user.tenant_id
-    with transaction() as session:
+    with reading() as session:
         recent = jobs.list_jobs(session, tenant_id, Cursor(limit=_RECENT), jobs.Filter()).rows
         return {
             "lanes": workers.lane_loads(session, tenant_id),

@@ -9,7 +9,7 @@ from flask import session as browser
 from flask_security import current_user
 from werkzeug.wrappers import Response as AnyResponse
 
-from shared.db import transaction
+from shared.db import reading, transaction
 from shared.errors import Conflict, Invalid
 from shared.services import outputs, reviews
 from shared.states import Decision
@@ -29,7 +29,7 @@ def add_to(pages: Blueprint) -> None:
 def show() -> str:
     model, after = request.args.get("model") or None, request.args.get("after") or None
     tenant_id = current_user.tenant_id
-    with transaction() as session:
+    with reading() as session:
         wanted = request.args.get("output")
         output = (
             outputs.get(session, tenant_id, wanted)

@@ -11,7 +11,7 @@ from api.auth import caller, needs
 from api.contents import send
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.times import seconds
-from shared.db import transaction
+from shared.db import reading, transaction
 from shared.errors import Invalid
 from shared.services import files
 from shared.settings import settings
@@ -104,7 +104,7 @@ def create_file(form: FileForm) -> Response:
 @blueprint.get("", responses={200: ListAnswer}, summary="List files")
 @needs(Scope.READ)
 def list_files(query: FilesQuery) -> Response:
-    with transaction() as session:
+    with reading() as session:
         found = files.list_files(session, caller().tenant_id, query.cursor(), query.purpose)
         return answer_list(found, show_file)
 
@@ -112,7 +112,7 @@ def list_files(query: FilesQuery) -> Response:
 @blueprint.get("/<string:id>", responses={200: FileAnswer}, summary="Look at a file")
 @needs(Scope.READ)
 def get_file(path: FilePath) -> Response:
-    with transaction() as session:
+    with reading() as session:
         file = files.get(session, caller().tenant_id, path.id)
     return jsonify(show_file(file).model_dump(mode="json"))
 
@@ -120,7 +120,7 @@ def get_file(path: FilePath) -> Response:
 @blueprint.get("/<string:id>/content", summary="Fetch a file's bytes, or a redirect to them")
 @needs(Scope.READ)
 def get_content(path: FilePath) -> AnyResponse:
-    with transaction() as session:
+    with reading() as session:
         file = files.get(session, caller().tenant_id, path.id)
     return send(file.key, file.filename, BINARY)
 

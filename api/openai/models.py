@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from api.auth import caller, needs
 from api.times import seconds
-from shared.db import transaction
+from shared.db import reading
 from shared.services import models
 from shared.services.pages import Cursor
 from shared.states import Scope
@@ -55,7 +55,7 @@ def show_model(model: Model) -> OpenAiModelAnswer:
 @blueprint.get("", responses={200: OpenAiModelsAnswer}, summary="List models")
 @needs(Scope.READ, Scope.GENERATE)
 def list_openai_models() -> Response:
-    with transaction() as session:
+    with reading() as session:
         found = models.list_models(session, caller().tenant_id, Cursor(limit=_MOST))
     data = [show_model(model) for model in found.rows]
     return jsonify(OpenAiModelsAnswer(data=data).model_dump(mode="json"))
@@ -64,6 +64,6 @@ def list_openai_models() -> Response:
 @blueprint.get("/<string:id>", responses={200: OpenAiModelAnswer}, summary="Look at a model")
 @needs(Scope.READ, Scope.GENERATE)
 def get_openai_model(path: OpenAiModelPath) -> Response:
-    with transaction() as session:
+    with reading() as session:
         model = models.get(session, caller().tenant_id, path.id)
     return jsonify(show_model(model).model_dump(mode="json"))

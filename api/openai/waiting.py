@@ -12,7 +12,7 @@ from flask import Response, jsonify, request
 
 from api.auth import caller
 from api.routes.jobs import show_job
-from shared.db import transaction
+from shared.db import reading, transaction
 from shared.errors import AtelierError, Conflict, Invalid, Retryable
 from shared.queues import hint
 from shared.services import items, jobs, models, outputs
@@ -53,7 +53,7 @@ def run(
     if _wait(job):
         return _result(job)
     if _ASYNC in request.headers.get("Prefer", ""):
-        with transaction() as session:
+        with reading() as session:
             found = jobs.get(session, job.tenant_id, job.id)
             answer = jsonify(show_job(session, found).model_dump(mode="json"))
         answer.status_code = 202
@@ -89,14 +89,14 @@ def _wait(job: Job) -> bool:
     while time.monotonic() < give_up_at:
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
-        with transaction() as session:
+        with reading() as session:
             if jobs.get(session, job.tenant_id, job.id).state in FINAL_JOB_STATES:
                 return True
     return False
 
 
 def _result(job: Job) -> tuple[Job, Made]:
-    with transaction() as session:
+    with reading() as session:
         ended = jobs.get(session, job.tenant_id, job.id)
         made = outputs.of_job(session, ended)
         undone = next(items.undone_items(session, ended), None)

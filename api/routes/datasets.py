@@ -14,7 +14,7 @@ from api.creates import create_once
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.times import seconds
-from shared.db import transaction
+from shared.db import reading
 from shared.errors import NotFound
 from shared.services import datasets
 from shared.states import DatasetState, Lane, Modality, Scope
@@ -100,7 +100,7 @@ def create_dataset(body: DatasetBody) -> Response:
 @blueprint.get("", responses={200: ListAnswer}, summary="List data sets")
 @needs(Scope.READ)
 def list_datasets(query: ListQuery) -> Response:
-    with transaction() as session:
+    with reading() as session:
         found = datasets.list_datasets(session, caller().tenant_id, query.cursor())
         return answer_list(found, show_dataset)
 
@@ -108,7 +108,7 @@ def list_datasets(query: ListQuery) -> Response:
 @blueprint.get("/<string:id>", responses={200: DatasetAnswer}, summary="Look at a data set")
 @needs(Scope.READ)
 def get_dataset(path: DatasetPath) -> Response:
-    with transaction() as session:
+    with reading() as session:
         dataset = datasets.get(session, caller().tenant_id, path.id)
     return jsonify(show_dataset(dataset).model_dump(mode="json"))
 
@@ -116,7 +116,7 @@ def get_dataset(path: DatasetPath) -> Response:
 @blueprint.get("/<string:id>/sheet", summary="Fetch a data set's sample sheet")
 @needs(Scope.READ)
 def get_sheet(path: DatasetPath) -> AnyResponse:
-    with transaction() as session:
+    with reading() as session:
         dataset = datasets.get(session, caller().tenant_id, path.id)
     found = datasets.sheet_of(dataset)
     if found is None:

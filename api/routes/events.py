@@ -10,7 +10,7 @@ from api.auth import caller, needs
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.routes.jobs import JobPath
 from api.times import seconds
-from shared.db import transaction
+from shared.db import reading
 from shared.errors import NotFound
 from shared.services import events, jobs
 from shared.states import Scope
@@ -54,7 +54,7 @@ def show_event(event: Event) -> EventAnswer:
 @blueprint.get("/<string:id>/events", responses={200: ListAnswer}, summary="List a job's events")
 @needs(Scope.READ)
 def list_events(path: JobPath, query: ListQuery) -> Response:
-    with transaction() as session:
+    with reading() as session:
         job = jobs.get(session, caller().tenant_id, path.id)
         return answer_list(
             events.list_events(session, job, query.cursor(_event_number)), show_event

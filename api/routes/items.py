@@ -10,7 +10,7 @@ from api.auth import caller, needs
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.routes.jobs import JobPath
 from api.times import seconds_or_none
-from shared.db import transaction
+from shared.db import reading
 from shared.ids import item_id, item_number
 from shared.services import items, jobs
 from shared.states import Scope
@@ -60,6 +60,6 @@ def show_item(item: Item) -> ItemAnswer:
 @blueprint.get("/<string:id>/items", responses={200: ListAnswer}, summary="List a job's items")
 @needs(Scope.READ)
 def list_items(path: JobPath, query: ListQuery) -> Response:
-    with transaction() as session:
+    with reading() as session:
         job = jobs.get(session, caller().tenant_id, path.id)
         return answer_list(items.list_items(session, job, query.cursor(item_number)), show_item)

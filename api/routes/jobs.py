@@ -13,7 +13,7 @@ from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.routes.outputs import show_outputs
 from api.times import seconds, seconds_or_none
-from shared.db import transaction
+from shared.db import reading, transaction
 from shared.errors import Invalid
 from shared.family import Family
 from shared.queues import hint
@@ -219,7 +219,7 @@ def _refuse(body: JobBody, *names: str) -> None:
 @needs(Scope.READ)
 def list_jobs(query: JobsQuery) -> Response:
     only = jobs.Filter(query.kind, query.state, query.model)
-    with transaction() as session:
+    with reading() as session:
         found = jobs.list_jobs(session, caller().tenant_id, query.cursor(), only)
         return answer_list(found, lambda job: show_job(session, job))
 
@@ -227,7 +227,7 @@ def list_jobs(query: JobsQuery) -> Response:
 @blueprint.get("/<string:id>", responses={200: JobAnswer}, summary="Look at a job")
 @needs(Scope.READ)
 def get_job(path: JobPath) -> Response:
-    with transaction() as session:
+    with reading() as session:
         job = jobs.get(session, caller().tenant_id, path.id)
         return jsonify(show_job(session, job).model_dump(mode="json"))
 
@@ -258,7 +258,7 @@ def retry_job(path: JobPath) -> Response:
 @needs(Scope.READ)
 def list_outputs(path: JobPath, query: ListQuery) -> Response:
     tenant_id = caller().tenant_id
-    with transaction() as session:
+    with reading() as session:
         jobs.get(session, tenant_id, path.id)
         only = outputs.Filter(job_id=path.id)
         found = outputs.list_outputs(session, tenant_id, query.cursor(), only)

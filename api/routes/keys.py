@@ -10,7 +10,7 @@ from api.auth import caller, needs
 from api.pagination import ListAnswer, answer_list
 from api.requests import require_json
 from api.times import seconds, seconds_or_none
-from shared.db import transaction
+from shared.db import reading, transaction
 from shared.services import tenants
 from shared.services.pages import Page
 from shared.states import Scope
@@ -91,7 +91,7 @@ def create_key(body: KeyBody) -> Response:
 @blueprint.get("", responses={200: ListAnswer}, summary="List keys")
 @needs(Scope.ADMIN)
 def list_keys() -> Response:
-    with transaction() as session:
+    with reading() as session:
         return answer_list(Page(tenants.keys_of(session, caller().tenant_id), False), show_key)
 
 

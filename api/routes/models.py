@@ -11,7 +11,7 @@ from api.auth import caller, needs
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.times import seconds
-from shared.db import transaction
+from shared.db import reading, transaction
 from shared.services import models
 from shared.states import Modality, Scope
 from shared.tables.model import Model, ModelVersion
@@ -103,7 +103,7 @@ def _detail(session: Session, model: Model) -> Response:
 @blueprint.get("", responses={200: ListAnswer}, summary="List models")
 @needs(Scope.READ)
 def list_models(query: ListQuery) -> Response:
-    with transaction() as session:
+    with reading() as session:
         found = models.list_models(session, caller().tenant_id, query.cursor())
         return answer_list(found, show_model)
 
@@ -111,7 +111,7 @@ def list_models(query: ListQuery) -> Response:
 @blueprint.get("/<string:name>", responses={200: ModelDetail}, summary="Look at a model")
 @needs(Scope.READ)
 def get_model(path: ModelPath) -> Response:
-    with transaction() as session:
+    with reading() as session:
         return _detail(session, models.get(session, caller().tenant_id, path.name))
 
 

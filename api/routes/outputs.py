@@ -12,7 +12,7 @@ from api.auth import caller, needs
 from api.contents import send
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.times import seconds
-from shared.db import transaction
+from shared.db import reading
 from shared.ids import item_id
 from shared.services import outputs
 from shared.services.pages import Page
@@ -96,7 +96,7 @@ class OutputsQuery(ListQuery):
 @needs(Scope.READ)
 def list_outputs(query: OutputsQuery) -> Response:
     only = outputs.Filter(query.job, query.state)
-    with transaction() as session:
+    with reading() as session:
         found = outputs.list_outputs(session, caller().tenant_id, query.cursor(), only)
         return show_outputs(session, found)
 
@@ -104,7 +104,7 @@ def list_outputs(query: OutputsQuery) -> Response:
 @blueprint.get("/<string:id>", responses={200: OutputAnswer}, summary="Look at an output")
 @needs(Scope.READ)
 def get_output(path: OutputPath) -> Response:
-    with transaction() as session:
+    with reading() as session:
         output = outputs.get(session, caller().tenant_id, path.id)
         item = outputs.items_of(session, [output])[output.item_id]
         return jsonify(show_output(output, item).model_dump(mode="json"))
@@ -113,6 +113,6 @@ def get_output(path: OutputPath) -> Response:
 @blueprint.get("/<string:id>/content", summary="Fetch an output's bytes, or a redirect to them")
 @needs(Scope.READ)
 def get_content(path: OutputPath) -> AnyResponse:
-    with transaction() as session:
+    with reading() as session:
         output = outputs.get(session, caller().tenant_id, path.id)
     return send(output.key, outputs.filename(output), output.media_type)

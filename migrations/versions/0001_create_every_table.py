@@ -32,9 +32,9 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("job_id", "step", "seq"),
         postgresql_with={"fillfactor": "85"},
     )
+    op.create_index("items_by_job", "items", ["job_id", "id"], unique=False)
     op.create_table(
         "leases",
         sa.Column("token", sa.Uuid(), nullable=False),

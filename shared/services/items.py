@@ -3,13 +3,13 @@
 import random
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from shared import catalog
@@ -26,6 +26,8 @@ from shared.tables.output import Output
 MAX_CUSTOM_ID = 255
 """Most characters of a client's own id of an item."""
 _SHOWN_ERRORS = 20
+_PAGE = 1000
+"""Items that are read at once where all of a job are."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """What PostgreSQL cannot store: NUL, and halves of surrogate pairs."""
@@ -42,26 +44,27 @@ class Wanted:
     """Its line in the input file, if it comes from one."""
 
 
-def check_items(wanted: Iterable[Wanted], model: Model, version: ModelVersion) -> list[NewItem]:
-    """Items ready to be queued, their parameters complete.
+def check_items(wanted: Iterable[Wanted], model: Model, version: ModelVersion) -> Iterator[NewItem]:
+    """Items ready to be queued, their parameters complete, one by one as they are checked.
 
-    Raises Invalid naming the faulty ones.
+    Raises Invalid naming the faulty ones, up to 20 of them, at the end: whoever queues items as
+    they come must undo that then, as the end of a transaction does.
     """
     check = _Check(catalog.family(model.family), version)
     faults: list[Invalid] = []
-    items = []
     for position, item in enumerate(wanted):
         try:
-            items.append(check.checked(item))
+            ready = check.checked(item)
         except ValidationError as error:
             faults.append(invalid(error, _place(item, position), "params"))
         except Invalid as error:
             faults.append(_within(_place(item, position), error))
+        else:
+            yield ready
         if len(faults) == _SHOWN_ERRORS:
             break
     if faults:
         raise Invalid("; ".join(fault.message for fault in faults), param=faults[0].param)
-    return items
 
 
 def _place(item: Wanted, position: int) -> str:
@@ -73,7 +76,7 @@ class _Check:
 
     def __init__(self, family: Family, version: ModelVersion):
         self.params = family.generation
-        self.version = version
+        self.version_id, self.config = version.id, version.config
         self.seen: set[str] = set()
         # Seeds need not be secret, only different.
         self.seeds = random.Random(secrets.randbits(128))  # noqa: S311
@@ -87,13 +90,13 @@ class _Check:
             raw = {**raw, "seed": self.seeds.getrandbits(32)}
         params = self.params.model_validate(raw)
         try:
-            params.check(self.version.config)
+            params.check(self.config)
         except Invalid as error:
             raise _within("params", error) from None
         return NewItem(
             params=_storable(params.model_dump_json()),
             custom_id=item.custom_id,
-            batch_key=f"{self.version.id}:{params.batch_shape()}",
+            batch_key=f"{self.version_id}:{params.batch_shape()}",
             cost=params.cost(),
         )
 
@@ -127,24 +130,34 @@ def list_items(session: Session, job: Job, cursor: Cursor) -> Page[Item]:
 
 def done_items(session: Session, job: Job) -> Iterator[tuple[Item, list[Output]]]:
     """A job's items that are done, in input order, each with its outputs. Memory stays flat."""
-    chosen = (
-        select(Item, Output)
-        .join(Output, Output.item_id == Item.id)
-        .where(Item.job_id == job.id, Item.step == Step.RUN, Item.state == ItemState.DONE)
-        .order_by(Item.seq, Output.index)
-        .execution_options(yield_per=1000)
-    )
-    for item, pairs in groupby(session.execute(chosen), key=lambda row: row[0]):
-        yield item, [row[1] for row in pairs]
+    for items in _pages(session, job, Item.state == ItemState.DONE, _PAGE):
+        made = _outputs_of(session, items)
+        yield from ((item, made[item.id]) for item in items)
 
 
-def undone_items(session: Session, job: Job, limit: int | None = None) -> Iterator[Item]:
+def undone_items(session: Session, job: Job, page_size: int = _PAGE) -> Iterator[Item]:
     """A job's items that are not done, in input order. Memory stays flat."""
-    chosen = (
-        select(Item)
-        .where(Item.job_id == job.id, Item.step == Step.RUN, Item.state != ItemState.DONE)
-        .order_by(Item.seq)
-        .limit(limit)
-        .execution_options(yield_per=1000)
-    )
-    yield from session.scalars(chosen)
+    for items in _pages(session, job, Item.state != ItemState.DONE, page_size):
+        yield from items
+
+
+def _pages(
+    session: Session, job: Job, only: ColumnElement[bool], size: int
+) -> Iterator[Sequence[Item]]:
+    """Pages by id, which rises with `seq`: no transaction need stay open between them."""
+    last = 0
+    chosen = select(Item).where(Item.job_id == job.id, Item.step == Step.RUN, only)
+    while items := session.scalars(
+        chosen.where(Item.id > last).order_by(Item.id).limit(size)
+    ).all():
+        yield items
+        last = items[-1].id
+
+
+def _outputs_of(session: Session, items: Sequence[Item]) -> dict[int, list[Output]]:
+    """Outputs by item, each item's in order."""
+    chosen = select(Output).where(Output.item_id.in_([item.id for item in items]))
+    found: dict[int, list[Output]] = defaultdict(list)
+    for output in session.scalars(chosen.order_by(Output.item_id, Output.index)):
+        found[output.item_id].append(output)
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -19,10 +19,13 @@ from shared.tables.tenant import Key, Tenant
 KEY_PREFIX = "atl_"
 _HINT_LENGTH = 12
 
-_TOUCH = text("""
-    UPDATE keys SET last_used_at = now()
-    WHERE id = :key AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+_KEY = text("""
+    SELECT id, tenant_id, scopes,
+        last_used_at IS NULL OR last_used_at < now() - interval '1 minute' AS stale
+    FROM keys
+    WHERE hash = :hash AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())
 """)
+_TOUCH = text("UPDATE keys SET last_used_at = now() WHERE id = :key")
 
 
 @dataclass(frozen=True)
@@ -80,17 +83,12 @@ def authenticate(session: Session, secret: str) -> Caller:
     """Who owns a key. Raises Unauthenticated when it is unknown, mistyped, expired or revoked."""
     if not _well_formed(secret):
         raise Unauthenticated
-    key = session.scalar(
-        select(Key).where(
-            Key.hash == _hash(secret),
-            Key.revoked_at.is_(None),
-            or_(Key.expires_at.is_(None), Key.expires_at > func.now()),
-        )
-    )
-    if key is None:
+    found = session.execute(_KEY, {"hash": _hash(secret)}).first()
+    if found is None:
         raise Unauthenticated("This API key is unknown, expired or revoked.")
-    session.execute(_TOUCH, {"key": key.id})
-    return Caller(key.tenant_id, key.id, frozenset(Scope(scope) for scope in key.scopes))
+    if found.stale:
+        session.execute(_TOUCH, {"key": found.id})
+    return Caller(found.tenant_id, found.id, frozenset(Scope(scope) for scope in found.scopes))
 
 
 def revoke_key(session: Session, tenant_id: str, key_id: str) -> None:

@@ -14,7 +14,6 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     String,
-    UniqueConstraint,
     Uuid,
     func,
     text,
@@ -86,7 +85,7 @@ class Item(Base):
 
     __tablename__ = "items"
     __table_args__ = (
-        UniqueConstraint("job_id", "step", "seq"),
+        Index("items_by_job", "job_id", "id"),
         # No index on the state, so that a state's change touches no index.
         {"postgresql_with": {"fillfactor": "85"}},
     )
@@ -96,7 +95,7 @@ class Item(Base):
     # items.
     job_id: Mapped[str] = mapped_column(String)
     seq: Mapped[int] = mapped_column(Integer)
-    """Its place in the job's input, from 0."""
+    """Its place in the job's input, from 0; within a job, ids rise with it."""
     step: Mapped[str] = mapped_column(String, server_default="run")
     """A member of shared.states.Step."""
     state: Mapped[str] = mapped_column(String, server_default="queued")

@@ -1,7 +1,9 @@
 """Acceptance: a job's items, and what makes them claimable, in the caller's one transaction."""
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import text
@@ -26,10 +28,14 @@ class NewItem:
 # COPY goes to a table of the transaction's own, because Postgres refuses it under row-level
 # security.
 _INCOMING = text("""
-    CREATE TEMPORARY TABLE incoming (
+    CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
         seq int, custom_id text, params jsonb, batch_key text, cost real
     ) ON COMMIT DROP
 """)
+_EMPTY = text("TRUNCATE incoming")
+
+_CHUNK = 10_000
+"""Items that are queued by one statement."""
 
 _ENQUEUE = text("""
     WITH added AS (
@@ -51,15 +57,15 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
     The items are numbered from the job's `total`. Hint the lane once the transaction has committed.
     """
     session.flush()
-    first = session.execute(
+    seq = session.execute(
         text("SELECT total FROM jobs WHERE id = :job"), {"job": job.id}
     ).scalar_one()
-    session.execute(_INCOMING)
-    count = _copy(session, _rows(items, first))
     flow = flows.flow_of(session, Lane(job.lane), job.tenant_id)
-    _enqueue(session, job, Step.RUN, flow)
+    count = 0
+    for chunk in _chunks_ahead(items):
+        _enqueue(session, job, Step.RUN, flow, _rows(chunk, seq + count))
+        count += len(chunk)
     session.execute(_GROW, {"job": job.id, "count": count})
-    session.execute(text("DROP TABLE incoming"))
     flows.wake(session, flow, count)
     return count
 
@@ -67,17 +73,19 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
 def add_step(session: Session, job: Job, step: Step) -> None:
     """Queue a step of the job itself on lane `light`; it does not count among the job's items."""
     session.flush()
-    session.execute(_INCOMING)
-    _copy(session, [(0, None, "{}", job.id, 1.0)])
     flow = flows.flow_of(session, Lane.LIGHT, job.tenant_id)
-    _enqueue(session, job, step, flow)
-    session.execute(text("DROP TABLE incoming"))
+    _enqueue(session, job, step, flow, [(0, None, "{}", job.id, 1.0)])
     flows.wake(session, flow, 1)
 
 
-def _enqueue(session: Session, job: Job, step: Step, flow: int) -> None:
-    names = {"job": job.id, "step": step, "flow": flow, "priority": job.priority or 0}
-    session.execute(_ENQUEUE, names)
+def _chunks_ahead(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
+    """Items in chunks; the next one is made (and checked) while Postgres takes this one."""
+    source = iter(items)
+    with ThreadPoolExecutor(1, "chunk") as pool:
+        coming = pool.submit(lambda: list(islice(source, _CHUNK)))
+        while chunk := coming.result():
+            coming = pool.submit(lambda: list(islice(source, _CHUNK)))
+            yield chunk
 
 
 def _rows(items: Iterable[NewItem], first: int) -> Iterator[tuple[Any, ...]]:
@@ -85,12 +93,14 @@ def _rows(items: Iterable[NewItem], first: int) -> Iterator[tuple[Any, ...]]:
         yield seq, item.custom_id, item.params, item.batch_key, item.cost
 
 
-def _copy(session: Session, rows: Iterable[tuple[Any, ...]]) -> int:
-    """Stream rows into `incoming`; returns how many there were."""
+def _enqueue(
+    session: Session, job: Job, step: Step, flow: int, rows: Iterable[tuple[Any, ...]]
+) -> None:
+    session.execute(_INCOMING)
+    session.execute(_EMPTY)
     connection: Any = session.connection().connection.driver_connection
-    count = 0
     with connection.cursor() as cursor, cursor.copy("COPY incoming FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
-            count += 1
-    return count
+    names = {"job": job.id, "step": step, "flow": flow, "priority": job.priority or 0}
+    session.execute(_ENQUEUE, names)

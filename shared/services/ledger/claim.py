@@ -44,8 +44,9 @@ class Claim:
 # head: the first item of the flow with the lowest virtual time. own: that flow's items of the same
 # batch key. fill: other flows' items of that key, so that a batch is full even when each tenant has
 # few. `= ANY(ARRAY(…))` fixes the locked rows before the delete; with IN a plan may lock more than
-# the limit. Rows that another worker locks are skipped; flows are read without a lock, so workers
-# never queue up.
+# the limit. Compared with scalars of `head`, not joined to it, the rows come from the index in
+# order; a join would sort the whole queue. Rows that another worker locks are skipped; flows are
+# read without a lock, so workers never queue up.
 _CLAIM = text("""
     WITH head AS MATERIALIZED (
         SELECT first.flow_id, first.batch_key
@@ -61,19 +62,21 @@ _CLAIM = text("""
         LIMIT 1
     ), own AS (
         DELETE FROM queue WHERE ctid = ANY (ARRAY(
-            SELECT queue.ctid FROM queue JOIN head USING (flow_id, batch_key)
-            WHERE queue.available_at <= now()
-            ORDER BY queue.rank, queue.item_id
+            SELECT ctid FROM queue
+            WHERE batch_key = (SELECT batch_key FROM head)
+                AND flow_id = (SELECT flow_id FROM head) AND available_at <= now()
+            ORDER BY rank, item_id
             LIMIT :count
-            FOR UPDATE OF queue SKIP LOCKED
+            FOR UPDATE SKIP LOCKED
         )) RETURNING item_id, flow_id, cost
     ), fill AS (
         DELETE FROM queue WHERE ctid = ANY (ARRAY(
-            SELECT queue.ctid FROM queue JOIN head USING (batch_key)
-            WHERE queue.flow_id <> head.flow_id AND queue.available_at <= now()
-            ORDER BY queue.flow_id, queue.rank, queue.item_id
+            SELECT ctid FROM queue
+            WHERE batch_key = (SELECT batch_key FROM head)
+                AND flow_id <> (SELECT flow_id FROM head) AND available_at <= now()
+            ORDER BY flow_id, rank, item_id
             LIMIT (SELECT :count - count(*) FROM own)
-            FOR UPDATE OF queue SKIP LOCKED
+            FOR UPDATE SKIP LOCKED
         )) RETURNING item_id, flow_id, cost
     ), got AS (
         SELECT * FROM own UNION ALL SELECT * FROM fill
@@ -108,8 +111,11 @@ _STARTED_EVENT = text("""
 
 _MORE = text("""
     SELECT EXISTS (
-        SELECT FROM flows WHERE lane = :lane AND queued > 0 AND EXISTS (
-            SELECT FROM queue WHERE queue.flow_id = flows.id AND queue.available_at <= now()))
+        SELECT FROM flows
+        CROSS JOIN LATERAL (
+            SELECT FROM queue WHERE flow_id = flows.id AND available_at <= now() LIMIT 1
+        ) first
+        WHERE lane = :lane AND queued > 0)
 """)
 
 # A cancel that came between the choice of rows and this moment saw no lease to flag: flag it here.

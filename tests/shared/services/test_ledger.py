@@ -1,5 +1,7 @@
 """The ledger on real Postgres: accept, claim, commit, requeue, cancel, sweep."""
 
+from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -8,7 +10,7 @@ from sqlalchemy import text
 from shared.db import transaction
 from shared.services import jobs, tenants
 from shared.services.ledger import sweep
-from shared.services.ledger.claim import Claim, claim
+from shared.services.ledger.claim import _CLAIM, Claim, claim
 from shared.services.ledger.commit import Done, Failed, NewOutput, Released, commit
 from shared.states import Lane
 from shared.tables.tenant import Tenant
@@ -26,6 +28,13 @@ def finish(found: Claim) -> set[int]:
     with transaction() as session:
         results = [Done(item.id, [OUTPUT]) for item in found.items]
         return commit(session, found.token, results).items
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A node of a query's plan and all below it."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes_of(below)
 
 
 def state_of(job_id: str, tenant_id: str) -> str:
@@ -50,6 +59,18 @@ class TestLife:
         assert state_of(job.id, tenant.id) == "succeeded"
         assert not take().items
         assert_sound()
+
+    def test_a_claim_looks_at_no_more_rows_than_it_takes(self, tenant: Tenant) -> None:
+        submit(tenant.id, [{}] * 5000)
+
+        names = {"lane": "text", "count": 16, "token": uuid4(), "worker": "worker"}
+        names |= {"stage": "load", "lease_s": 40}
+        with transaction() as session:
+            explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {_CLAIM.text}")
+            [plan] = session.execute(explain, names).scalar_one()
+            session.rollback()
+
+        assert max(node["Actual Rows"] for node in nodes_of(plan["Plan"])) <= 16
 
     def test_higher_priority_goes_first_within_a_tenant(self, tenant: Tenant) -> None:
         submit(tenant.id, [{}], priority=0)
