@@ -65,12 +65,15 @@ class TextParams(GenerationParams):
 class TextTraining(TrainingParams):
     """Training from a text data set."""
 
-    batch_size: int = Field(12, ge=1, le=4096, description="Sequences per step.")
+    batch_size: int = Field(8, ge=1, le=4096, description="Sequences per step.")
+    learning_rate: float = Field(
+        8e-3, gt=0, le=1, description="Peak of the schedule; a wider model wants a lower one."
+    )
     context: int = Field(256, ge=32, le=8192, description="Tokens the model sees at once.")
-    vocabulary: int = Field(1024, ge=300, le=65_536, description="Entries of the byte-level BPE.")
+    vocabulary: int = Field(2048, ge=300, le=65_536, description="Entries of the byte-level BPE.")
     layers: int = Field(4, ge=1, le=64, description="Transformer layers.")
     width: int = Field(
-        192, ge=32, le=8192, description="Hidden size; a multiple of `heads` times 2."
+        128, ge=32, le=8192, description="Hidden size; a multiple of `heads` times 2."
     )
     heads: int = Field(4, ge=1, le=128, description="Attention heads.")
 
