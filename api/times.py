@@ -2,6 +2,9 @@
 
 from datetime import datetime
 
+LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, the last that can be written."""
+
 
 def seconds(moment: datetime) -> int:
     return int(moment.timestamp())

@@ -16,6 +16,7 @@ from shared.embedded.engines import Urls, engines
 from shared.services import tenants
 from shared.states import Scope
 from shared.tables.tenant import Tenant
+from tests.ceph import Ceph, ceph, in_ci, missing_programs
 from tests.settings import forget_settings
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -72,6 +73,16 @@ def _empty_redis(url: str) -> None:
 
     with Redis.from_url(url) as redis:
         redis.flushall()
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[Ceph]:
+    """A real S3 server."""
+    missing = missing_programs()
+    if missing:
+        (pytest.fail if in_ci() else pytest.skip)(f"Ceph is not installed: {', '.join(missing)}")
+    with ceph() as started:
+        yield started
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def evaluate(item: Claimed, lease: Lease) -> Conclude:
         dataset = datasets.get(session, item.tenant_id, str(job.dataset_id))
     ready = host().models.get(str(item.model_version_id))
     lease.enter(Stage.FORWARD)
-    _, quality = open_and_judge(dataset, ready.code)
+    _, quality = open_and_judge(dataset, ready.code, lease)
     lease.check()
     metrics = {
         name: metric.as_json()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from shared.errors import Permanent
+from shared.errors import Permanent, Stopped
 from shared.family import GenerationParams, TrainingParams
 from worker.dataset import Dataset
 
@@ -75,6 +75,25 @@ class Run(Protocol):
 
     def progress(self, fraction: float) -> None:
         """Work done so far, 0 to 1; also tells the host that the work moves."""
+
+
+class Unwatched:
+    """A run that nobody stops or follows."""
+
+    def should_stop(self) -> bool:
+        return False
+
+    def progress(self, fraction: float) -> None:
+        """Nobody looks."""
+
+
+UNWATCHED = Unwatched()
+
+
+def check(run: Run) -> None:
+    """Raises Stopped once the work should end."""
+    if run.should_stop():
+        raise Stopped
 
 
 class Loaded(Protocol):

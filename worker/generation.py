@@ -42,19 +42,6 @@ class Outcome:
     results: list[Result] = field(default_factory=list)
 
 
-class _LeaseRun:
-    """What a family sees of its host while it generates."""
-
-    def __init__(self, lease: Lease):
-        self.lease = lease
-
-    def should_stop(self) -> bool:
-        return self.lease.should_stop()
-
-    def progress(self, fraction: float) -> None:
-        self.lease.touch()
-
-
 def forward(host: Host, items: Sequence[Claimed], lease: Lease) -> Outcome:
     """Run items of one model version.
 
@@ -80,7 +67,7 @@ def _generate(ready: Ready, items: Sequence[Claimed], lease: Lease, outcome: Out
     """
     try:
         requests = [Request(ready.family.generation.model_validate(item.params)) for item in items]
-        made = list(ready.code.generate(ready.loaded, requests, _LeaseRun(lease)))
+        made = list(ready.code.generate(ready.loaded, requests, lease))
     except Exception as error:
         if len(items) == 1:
             outcome.results.append(failure(items[0].id, error))

@@ -51,6 +51,10 @@ class Lease:
         """Say that the work moves."""
         self._moved_at = time.monotonic()
 
+    def progress(self, fraction: float) -> None:
+        """Say that the work moves; with `should_stop`, all that a family sees of its host."""
+        self.touch()
+
     def should_stop(self) -> bool:
         """True once the lease was asked to stop, or is lost. Asking counts as a sign of work."""
         self.touch()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from shared.states import Modality
-from worker.family import Loaded, Media
+from worker.family import UNWATCHED, Loaded, Media, Run
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,13 @@ class Quality(Protocol):
 class Judge(Protocol):
     """Makes a Quality: `worker/<modality>/quality.py` has one as `quality_of`."""
 
-    def __call__(self, family: Any, dataset: Any, cache: Path, device: Any) -> Quality:
-        """`cache` is a folder for this data set's own extractor: trained once, then reused."""
+    def __call__(
+        self, family: Any, dataset: Any, cache: Path, device: Any, run: Run = UNWATCHED
+    ) -> Quality:
+        """`cache` is a folder for this data set's own extractor: trained once, then reused.
+
+        Whatever takes long, now and in the Quality, raises Stopped once `run` should stop.
+        """
 
 
 def judge_of(modality: Modality) -> Judge:

@@ -23,7 +23,7 @@ from shared.tables.job import Job
 from shared.version import code_version
 from worker.cache import fetch, fetch_folder, upload
 from worker.dataset import open_dataset
-from worker.family import Implementation, Loaded
+from worker.family import Implementation, Loaded, Run
 from worker.host import host
 from worker.journal import Journal, Standing
 from worker.lease import Lease
@@ -52,7 +52,7 @@ def train(item: Claimed, lease: Lease) -> Conclude:
     """Run a training job. Raises Stopped, Permanent or Retryable."""
     clock = Clock(0.0, time.monotonic())
     lease.enter(Stage.LOAD)
-    given = _load(item)
+    given = _load(item, lease)
     lease.check()
     lease.enter(Stage.FORWARD)
     journal = Journal(item, lease)
@@ -62,14 +62,14 @@ def train(item: Claimed, lease: Lease) -> Conclude:
     return _register(item, given, journal, harness.run())
 
 
-def _load(item: Claimed) -> _Given:
+def _load(item: Claimed, lease: Lease) -> _Given:
     with transaction() as session:
         job = jobs.get(session, item.tenant_id, item.job_id)
         dataset = datasets.get(session, item.tenant_id, str(job.dataset_id))
     family = catalog.family(str(job.family))
     assert family.training is not None
     code = implementation(family)
-    opened, quality = open_and_judge(dataset, code)
+    opened, quality = open_and_judge(dataset, code, lease)
     base = host().models.get(item.model_version_id) if item.model_version_id else None
     return _Given(
         job,
@@ -84,12 +84,13 @@ def _load(item: Claimed) -> _Given:
     )
 
 
-def open_and_judge(dataset: Dataset, code: Implementation) -> tuple[Any, Quality]:
+def open_and_judge(dataset: Dataset, code: Implementation, run: Run) -> tuple[Any, Quality]:
     """A prepared data set, fetched and opened, and what measures models on it."""
     folder = fetch(str(dataset.prefix), dict(dataset.prepared or {}), f"datasets/{dataset.hash}")
     opened = open_dataset(folder)
     extractors = settings().cache / "extractors" / str(dataset.hash)
-    return opened, judge_of(Modality(dataset.modality))(code, opened, extractors, host().device)
+    judge = judge_of(Modality(dataset.modality))
+    return opened, judge(code, opened, extractors, host().device, run)
 
 
 def _register(item: Claimed, given: _Given, journal: Journal, standing: Standing) -> Conclude:

@@ -180,7 +180,7 @@ def _training(session: Session, body: JobBody) -> Job:
     require(Scope.TRAIN)
     _refuse(body, "items", "input_file")
     new = jobs.NewTraining(
-        _required(body, "family").removeprefix(Family.PREFIX),
+        body.family.removeprefix(Family.PREFIX) if body.family is not None else None,
         _required(body, "dataset"),
         body.model,
         body.params or {},
@@ -196,6 +196,11 @@ def _evaluation(session: Session, body: JobBody) -> Job:
 
 
 _CREATE = {"generation": _generation, "training": _training, "evaluation": _evaluation}
+
+
+def _require_scope_of(job: Job) -> None:
+    """Whoever may submit a kind of job may also end it and repeat it. Raises Forbidden."""
+    require(Scope.GENERATE if job.kind == JobKind.GENERATION else Scope.TRAIN)
 
 
 def _common(body: JobBody) -> jobs.Common:
@@ -236,6 +241,7 @@ def get_job(path: JobPath) -> Response:
 @needs(Scope.GENERATE, Scope.TRAIN)
 def cancel_job(path: JobPath) -> Response:
     with transaction() as session:
+        _require_scope_of(jobs.get(session, caller().tenant_id, path.id))
         job = jobs.cancel(session, caller().tenant_id, path.id)
         answer = show_job(session, job)
     if answer.state is JobState.FINALIZING:
@@ -247,6 +253,7 @@ def cancel_job(path: JobPath) -> Response:
 @needs(Scope.GENERATE, Scope.TRAIN)
 def retry_job(path: JobPath) -> Response:
     with transaction() as session:
+        _require_scope_of(jobs.get(session, caller().tenant_id, path.id))
         job = jobs.retry(session, caller().tenant_id, path.id)
         answer = show_job(session, job)
         lane = Lane(job.lane)

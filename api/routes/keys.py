@@ -1,5 +1,6 @@
 """API keys: a tenant's own, made by whoever holds the scope `admin`."""
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from flask import Response, jsonify
@@ -9,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.auth import caller, needs
 from api.pagination import ListAnswer, answer_list
 from api.requests import require_json
-from api.times import seconds, seconds_or_none
+from api.times import LAST_SECOND, seconds, seconds_or_none
 from shared.db import reading, transaction
+from shared.errors import Invalid
 from shared.services import tenants
 from shared.services.pages import Page
 from shared.states import Scope
@@ -32,6 +34,21 @@ class KeyBody(BaseModel):
 
     name: str = Field(min_length=1, max_length=100)
     scopes: list[Scope] = Field(min_length=1)
+    expires_at: int | None = Field(
+        None,
+        ge=0,
+        le=LAST_SECOND,
+        description="When it ends, in seconds since 1970; absent: never.",
+    )
+
+    def expiry(self) -> datetime | None:
+        """Raises Invalid for a moment that has passed."""
+        if self.expires_at is None:
+            return None
+        moment = datetime.fromtimestamp(self.expires_at, UTC)
+        if moment <= datetime.now(UTC):
+            raise Invalid("expires_at: this moment has passed", param="expires_at")
+        return moment
 
 
 class KeyAnswer(BaseModel):
@@ -79,7 +96,9 @@ def show_key(key: Key) -> KeyAnswer:
 def create_key(body: KeyBody) -> Response:
     require_json()
     with transaction() as session:
-        key, secret = tenants.add_key(session, caller().tenant_id, body.name, body.scopes)
+        key, secret = tenants.add_key(
+            session, caller().tenant_id, body.name, body.scopes, body.expiry()
+        )
         session.refresh(key)
         shown = NewKeyAnswer(**show_key(key).model_dump(), key=secret)
     response = jsonify(shown.model_dump(mode="json"))

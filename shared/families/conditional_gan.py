@@ -1,7 +1,7 @@
 """Parameters of `conditional_gan`: square images, grey or colour, with or without labels."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -9,11 +9,14 @@ from shared.errors import Invalid
 from shared.family import Family, GenerationParams, TrainingParams
 from shared.states import Modality
 
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+"""Of one label in a mix."""
+
 
 class ImageParams(GenerationParams):
     """One request for images. `label` names a label or a mix such as `{"3": 0.5, "8": 0.5}`."""
 
-    label: str | dict[str, float] | None = Field(
+    label: str | dict[str, Weight] | None = Field(
         None,
         description="A label of the model, or weights of several; absent: one drawn per image.",
     )
@@ -29,10 +32,8 @@ class ImageParams(GenerationParams):
 
     @model_validator(mode="after")
     def _weights_and_grid(self) -> Self:
-        if isinstance(self.label, dict) and (
-            not self.label or min(self.label.values()) < 0 or sum(self.label.values()) <= 0
-        ):
-            raise ValueError("label: a mix needs weights that are not negative, one above 0")
+        if isinstance(self.label, dict) and (sum(self.label.values()) <= 0):
+            raise ValueError("label: a mix needs one weight above 0")
         if self.grid is not None and (self.n != 1 or self.label is not None):
             raise ValueError("grid: a labelled grid shows every label once; leave out n and label")
         return self

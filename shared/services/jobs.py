@@ -89,7 +89,8 @@ def _generation_job(common: Common, model: Model, version: ModelVersion, referen
 class NewTraining:
     """What a training job asks for."""
 
-    family: str
+    family: str | None
+    """May be left out where `base` says it."""
     dataset: str
     model: str
     """The name under which a new version is registered."""
@@ -103,7 +104,7 @@ def create_training(session: Session, common: Common, new: NewTraining) -> Job:
 
     Hint lane `training` after the commit. Raises Invalid, NotFound or Conflict.
     """
-    family = catalog.family(new.family)
+    family, base = _family_and_base(session, common.tenant_id, new)
     if family.training is None:
         raise Invalid(f"family: {family.name} cannot be trained", param="family")
     try:
@@ -115,14 +116,23 @@ def create_training(session: Session, common: Common, new: NewTraining) -> Job:
     models.check_target(session, common.tenant_id, new.model, family)
     job = _long_job(common, JobKind.TRAINING, family.name, new.model, dataset.id)
     job.params = params.model_dump(mode="json")
-    if new.base is not None:
-        model, version = models.resolve(session, common.tenant_id, new.base, param="base")
-        if model.family != family.name:
-            raise Invalid(f"base: {new.base!r} is of family {model.family}", param="base")
-        job.model_version_id = version.id
+    job.model_version_id = base.id if base is not None else None
     session.add(job)
     add_items(session, job, [NewItem(batch_key=job.id)])
     return job
+
+
+def _family_and_base(
+    session: Session, tenant_id: str, new: NewTraining
+) -> tuple[Family, ModelVersion | None]:
+    if new.base is None:
+        if new.family is None:
+            raise Invalid("family: a training job needs it, or a base", param="family")
+        return catalog.family(new.family), None
+    model, version = models.resolve(session, tenant_id, new.base, param="base")
+    if new.family not in {None, model.family}:
+        raise Invalid(f"base: {new.base!r} is of family {model.family}", param="base")
+    return catalog.family(model.family), version
 
 
 def create_evaluation(session: Session, common: Common, reference: str, dataset: str) -> Job:

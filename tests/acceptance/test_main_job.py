@@ -116,6 +116,21 @@ def test_a_trained_model_has_a_card_with_metrics_beside_their_floors(
     assert card["compute_seconds"] > 0
 
 
+def test_a_training_goes_on_from_a_model_whose_family_need_not_be_said(
+    client: Client, digits: Json, image_model: str
+) -> None:
+    body = {"kind": "training", "base": f"{image_model}@1", "dataset": digits["id"]}
+    job = client.post(
+        "/api/v1/jobs", {**body, "model": "further-digits", "params": {"max_steps": 2}}
+    )
+    client.wait(job["id"], lambda _: None)
+
+    assert job["family"] == "conditional_gan"
+    version = client.get("/api/v1/models/further-digits")["versions"][0]
+    assert version["card"]["base"] == f"{image_model}@1"
+    assert version["config"]["trained_steps"] == 60 + 2
+
+
 def test_a_training_tells_of_itself_while_it_runs(client: Client, image_model: str) -> None:
     (job,) = client.get("/api/v1/jobs", kind="training", model=image_model)["data"]
     types = {event["type"] for event in client.all(f"/api/v1/jobs/{job['id']}/events")}

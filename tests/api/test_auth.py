@@ -80,5 +80,17 @@ def test_a_job_of_a_kind_needs_that_kinds_scope(
     assert error["code"] == "insufficient_scope"
 
 
+def test_a_key_cannot_end_or_repeat_a_job_that_it_could_not_submit(
+    api: Api, anonymous: Api, tenant: Tenant, stand_in: str
+) -> None:
+    body = {"kind": "generation", "model": stand_in, "items": [{"params": {}}]}
+    job = ok(api.post(JOBS, body), 202)
+    client = anonymous.with_key(new_key(tenant.id, [Scope.TRAIN]))
+
+    for action in ("cancel", "retry"):
+        error = refused(client.post(f"{JOBS}/{job['id']}/{action}"), 403)
+        assert "generate" in error["message"]
+
+
 def test_the_key_is_checked_before_the_body(anonymous: Api) -> None:
     refused(anonymous.post(JOBS, {"nonsense": True}), 401)

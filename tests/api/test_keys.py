@@ -1,5 +1,6 @@
 """Keys: shown once, kept as a hash, revoked at once."""
 
+import time
 from typing import Any
 
 import pytest
@@ -55,6 +56,18 @@ def test_a_revoked_key_is_refused_at_its_next_use(api: Api) -> None:
     refused(api.delete(f"{KEYS}/{made['id']}"), 404)
 
 
+def test_a_key_is_refused_from_the_moment_that_it_ends(api: Api) -> None:
+    made = make(api, expires_at=int(time.time()) + 3600)
+    client = api.with_key(made["key"])
+    ok(client.get(JOBS))
+    assert made["expires_at"] > made["created_at"]
+
+    with transaction() as session:
+        session.execute(text("UPDATE keys SET expires_at = now()"))
+
+    refused(client.get(JOBS), 401)
+
+
 def test_the_list_tells_when_a_key_was_used(api: Api) -> None:
     made = make(api)
     assert made["last_used_at"] is None
@@ -74,6 +87,8 @@ def test_the_list_tells_when_a_key_was_used(api: Api) -> None:
         ({"scopes": ["root"]}, "scopes[0]"),
         ({"scopes": "read"}, "scopes"),
         ({"tenant_id": "x"}, "tenant_id"),
+        ({"expires_at": 1_000_000_000}, "expires_at"),
+        ({"expires_at": 10**18}, "expires_at"),
     ],
 )
 def test_a_bad_key_is_refused_naming_the_field(

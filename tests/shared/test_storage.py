@@ -17,21 +17,11 @@ from shared.storage import (
     make_s3_client,
     storage,
 )
-from tests.ceph import Ceph, ceph, in_ci, missing_programs
+from tests.ceph import Ceph
 from tests.settings import forget_settings
 
 LARGE = bytes(range(256)) * 40_000
 """Ten megabytes: more than one part of an S3 upload."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Ceph]:
-    """A real S3 server."""
-    missing = missing_programs()
-    if missing:
-        (pytest.fail if in_ci() else pytest.skip)(f"Ceph is not installed: {', '.join(missing)}")
-    with ceph() as started:
-        yield started
 
 
 @pytest.fixture
@@ -42,20 +32,20 @@ def settings_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch
 
 
 def use(
-    settings_for: pytest.MonkeyPatch, server: Ceph, url: str = "s3://atelier/some/where"
+    settings_for: pytest.MonkeyPatch, s3_server: Ceph, url: str = "s3://atelier/some/where"
 ) -> None:
     settings_for.setenv("ATELIER_STORAGE_URL", url)
-    settings_for.setenv("ATELIER_S3_ENDPOINT", server.endpoint)
-    settings_for.setenv("ATELIER_S3_PUBLIC_ENDPOINT", server.endpoint)
-    settings_for.setenv("ATELIER_S3_ACCESS_KEY", server.access_key)
-    settings_for.setenv("ATELIER_S3_SECRET_KEY", server.secret_key)
+    settings_for.setenv("ATELIER_S3_ENDPOINT", s3_server.endpoint)
+    settings_for.setenv("ATELIER_S3_PUBLIC_ENDPOINT", s3_server.endpoint)
+    settings_for.setenv("ATELIER_S3_ACCESS_KEY", s3_server.access_key)
+    settings_for.setenv("ATELIER_S3_SECRET_KEY", s3_server.secret_key)
     forget_settings()
 
 
 @pytest.fixture
-def bucket(server: Ceph, settings_for: pytest.MonkeyPatch) -> S3Storage:
+def bucket(s3_server: Ceph, settings_for: pytest.MonkeyPatch) -> S3Storage:
     """The storage of the settings, an empty bucket of that server."""
-    use(settings_for, server)
+    use(settings_for, s3_server)
     made = storage()
     assert isinstance(made, S3Storage)
     made.client.create_bucket(Bucket="atelier")
@@ -237,7 +227,7 @@ class TestBucket:
         assert [each["Key"] for each in listed] == ["some/where/a/b"]
 
     def test_a_wrong_key_or_an_absent_bucket_is_a_fault_of_the_storage(
-        self, server: Ceph, bucket: S3Storage, settings_for: pytest.MonkeyPatch
+        self, s3_server: Ceph, bucket: S3Storage, settings_for: pytest.MonkeyPatch
     ) -> None:
         with pytest.raises(StorageUnavailable):
             put(S3Storage("absent", "", bucket.client), "a")
@@ -249,10 +239,10 @@ class TestBucket:
 
 
 def test_a_server_that_has_gone_away_is_a_fault_of_the_storage(
-    server: Ceph, bucket: S3Storage
+    s3_server: Ceph, bucket: S3Storage
 ) -> None:
     put(bucket, "a/b")
-    server.stop_gateway()
+    s3_server.stop_gateway()
     gone = S3Storage("atelier", "", make_s3_client())
 
     for call in (

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from worker.dataset import ImageDataset
+from worker.family import UNWATCHED, Run, check
 
 FEATURES = 64
 CHANNELS = (16, 32, 64, 64, 64)
@@ -83,8 +84,8 @@ class Extractor:
                 logits.append(self.network.classify(seen).cpu())
         return torch.cat(features), torch.cat(logits)
 
-    def train(self, dataset: ImageDataset) -> None:
-        """A few seconds of classification on the train split."""
+    def train(self, dataset: ImageDataset, run: Run = UNWATCHED) -> None:
+        """A few seconds of classification on the train split. Raises Stopped once `run` should."""
         images_nhwc, labels_n = dataset.images("train"), dataset.label_indices("train")
         usable = np.flatnonzero(labels_n >= 0) if self.labelled else np.arange(len(images_nhwc))
         chance = np.random.default_rng(0)
@@ -94,6 +95,7 @@ class Extractor:
             fraction = max(step / STEPS, (time.monotonic() - began) / SECONDS)
             if fraction >= 1:
                 break
+            check(run)
             for group in adam.param_groups:
                 group["lr"] = PEAK_RATE * 0.5 * (1 + math.cos(math.pi * fraction))
             chosen = np.sort(chance.choice(usable, min(BATCH, len(usable)), replace=False))
@@ -151,11 +153,13 @@ class Extractor:
         }
 
 
-def extractor_of(dataset: ImageDataset, cache: Path, device: torch.device) -> Extractor:
+def extractor_of(
+    dataset: ImageDataset, cache: Path, device: torch.device, run: Run = UNWATCHED
+) -> Extractor:
     """The data set's extractor: from the cache, else trained and put there."""
     extractor = Extractor(dataset, device)
     file = cache / f"extractor-{extractor.task}.safetensors"
     if not extractor.load(file):
-        extractor.train(dataset)
+        extractor.train(dataset, run)
         extractor.save(file)
     return extractor

@@ -17,7 +17,16 @@ from torch import Tensor
 from shared.errors import Permanent
 from shared.families.conditional_gan import ImageParams
 from worker.dataset import SPLITS, ImageDataset, Split
-from worker.family import Image, Implementation, Loaded, Refusal, Request
+from worker.family import (
+    UNWATCHED,
+    Image,
+    Implementation,
+    Loaded,
+    Refusal,
+    Request,
+    Run,
+    check,
+)
 from worker.image import media
 from worker.image.extractor import Extractor, extractor_of
 from worker.image.metrics import (
@@ -61,8 +70,14 @@ class ImageQuality:
 
     objective = "fd"
 
-    def __init__(self, family: Implementation, dataset: ImageDataset, extractor: Extractor):
-        self.family, self.dataset, self.extractor = family, dataset, extractor
+    def __init__(
+        self,
+        family: Implementation,
+        dataset: ImageDataset,
+        extractor: Extractor,
+        run: Run = UNWATCHED,
+    ):
+        self.family, self.dataset, self.extractor, self.run = family, dataset, extractor, run
         self.name = extractor.name
         self.real: dict[bool, tuple[Seen, Seen]] = {}
         """Held-out pictures and as many of the train split, by `quick`."""
@@ -161,10 +176,11 @@ class ImageQuality:
         """One picture per request, in their order."""
         images: dict[int, Image] = {}
         asked = [Request(params) for params in requests]
-        for part in self.family.generate(loaded, asked, Unhurried()):
+        for part in self.family.generate(loaded, asked, self.run):
             if isinstance(part, Refusal):
                 raise part.error
             images[part.request] = cast(Image, part.media)
+        check(self.run)
         return [images[place] for place in range(len(requests))]
 
     @cached_property
@@ -183,18 +199,12 @@ class ImageQuality:
             )
 
 
-class Unhurried:
-    """A `worker.family.Run` that nobody stops: a measurement takes a second or two."""
-
-    def should_stop(self) -> bool:
-        return False
-
-    def progress(self, fraction: float) -> None:
-        pass
-
-
 def quality_of(
-    family: Implementation, dataset: ImageDataset, cache: Path, device: torch.device
+    family: Implementation,
+    dataset: ImageDataset,
+    cache: Path,
+    device: torch.device,
+    run: Run = UNWATCHED,
 ) -> ImageQuality:
     """Fulfils `worker.quality.Judge`; trains the data set's extractor unless `cache` has it."""
-    return ImageQuality(family, dataset, extractor_of(dataset, cache, device))
+    return ImageQuality(family, dataset, extractor_of(dataset, cache, device, run), run)

@@ -9,7 +9,16 @@ import torch
 
 from shared.families.causal_lm import TextParams
 from worker.dataset import Split, TextDataset
-from worker.family import Implementation, Loaded, Part, Request, Text
+from worker.family import (
+    UNWATCHED,
+    Implementation,
+    Loaded,
+    Part,
+    Request,
+    Run,
+    Text,
+    check,
+)
 from worker.quality import Metric
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.scoring import cost_of
@@ -33,11 +42,15 @@ UNIT = re.compile(
 
 
 def quality_of(
-    family: Implementation, dataset: TextDataset, cache: Path, device: torch.device
+    family: Implementation,
+    dataset: TextDataset,
+    cache: Path,
+    device: torch.device,
+    run: Run = UNWATCHED,
 ) -> "TextQuality":
     """Measures on this data set. Nothing is learnt, so `cache` and `device` stay untouched."""
     del cache, device
-    return TextQuality(family, dataset)
+    return TextQuality(family, dataset, run)
 
 
 class TextQuality:
@@ -50,8 +63,9 @@ class TextQuality:
 
     objective = "bits_per_byte"
 
-    def __init__(self, family: Implementation, dataset: TextDataset):
+    def __init__(self, family: Implementation, dataset: TextDataset, run: Run):
         self._family = family
+        self._run = run
         self._dataset = dataset
         self._validation = _excerpt(_documents(dataset, "validation"), QUICK_CHARACTERS)
         self._test = _excerpt(_documents(dataset, "test"), FULL_CHARACTERS)
@@ -61,9 +75,9 @@ class TextQuality:
         """`quick`: bits per byte of a validation excerpt; else the metrics of the test split."""
         assert isinstance(loaded, LoadedText)
         if quick:
-            cost = cost_of(loaded, self._validation, overlap=0.5)
+            cost = cost_of(loaded, self._validation, overlap=0.5, run=self._run)
             return {self.objective: Metric(cost.bits_per_byte, "lower", cost.bytes)}
-        cost = cost_of(loaded, self._test)
+        cost = cost_of(loaded, self._test, run=self._run)
         bits = Metric(cost.bits_per_byte, "lower", cost.bytes, self._rival_bits(), "xz -9e")
         return {self.objective: bits, **self._variety(loaded)}
 
@@ -106,20 +120,11 @@ class TextQuality:
             for seed, prompt in enumerate(prompts)
         ]
         texts = [""] * len(requests)
-        for part in self._family.generate(loaded, requests, _Alone()):
+        for part in self._family.generate(loaded, requests, self._run):
             if isinstance(part, Part) and isinstance(part.media, Text):
                 texts[part.request] = part.media.text
+        check(self._run)
         return texts
-
-
-class _Alone:
-    """A run that nobody watches."""
-
-    def should_stop(self) -> bool:
-        return False
-
-    def progress(self, fraction: float) -> None:
-        """Nobody looks."""
 
 
 def xz_bits_per_byte(seen: bytes, text: bytes) -> float:

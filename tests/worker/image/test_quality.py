@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared.errors import Permanent
+from shared.errors import Permanent, Stopped
 from tests.worker.image.conftest import CPU
 from worker.dataset import ImageDataset
-from worker.family import Image, Loaded, Part, Request, Run
+from worker.family import Image, Loaded, Part, Request, Run, Unwatched
 from worker.image.conditional_gan.family import ConditionalGan
 from worker.image.conditional_gan.model import LoadedGan
 from worker.image.quality import ImageQuality, quality_of
@@ -47,6 +47,13 @@ class Parrot(ConditionalGan):
             yield Part(place, 0, Image(images[chosen]), params.seed)
 
 
+class Told(Unwatched):
+    """A run that was told to stop."""
+
+    def should_stop(self) -> bool:
+        return True
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("extractor")
@@ -74,6 +81,20 @@ def test_the_extractor_is_trained_once(quality: ImageQuality, digits: ImageDatas
 
     assert again.name == quality.name
     assert file.stat().st_mtime_ns == written
+
+
+def test_the_extractors_training_ends_when_it_is_asked_to(colours: ImageDataset, tmp_path: Path):
+    with pytest.raises(Stopped):
+        quality_of(Parrot(), colours, tmp_path, CPU, Told())
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_measurement_ends_when_it_is_asked_to(
+    quality: ImageQuality, digits: ImageDataset, cache: Path, gan: LoadedGan
+):
+    with pytest.raises(Stopped):
+        quality_of(ConditionalGan(), digits, cache, CPU, Told()).measure(gan, quick=True)
 
 
 def test_a_damaged_cache_is_made_anew(colours: ImageDataset, tmp_path: Path, monkeypatch):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from worker.family import UNWATCHED, Run, check
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.tokenizer import encode_documents
 
@@ -35,11 +36,14 @@ class Cost:
         return self.bits / self.bytes
 
 
-def cost_of(loaded: LoadedText, documents: Sequence[str], overlap: float = 0.75) -> Cost:
+def cost_of(
+    loaded: LoadedText, documents: Sequence[str], overlap: float = 0.75, run: Run = UNWATCHED
+) -> Cost:
     """The bits that `loaded` spends on the documents, in windows that overlap.
 
     Every token is predicted once, by the window that gives it the most context: at least `overlap`
-    of a window, save at the very start. A document's end costs bits and counts no byte.
+    of a window, save at the very start. A document's end costs bits and counts no byte. Raises
+    Stopped once `run` should stop.
     """
     stream_t = encode_documents(loaded.tokenizer, documents, loaded.start_id)
     window = min(loaded.context, WINDOW_LIMIT)
@@ -47,6 +51,7 @@ def cost_of(loaded: LoadedText, documents: Sequence[str], overlap: float = 0.75)
     rows = max(1, TOKENS_PER_PASS // window)
     nats = 0.0
     for start in range(0, len(inputs_bt), rows):
+        check(run)
         nats += _nats(loaded, inputs_bt[start : start + rows], targets_bt[start : start + rows])
     return Cost(
         bits=nats / math.log(2),
