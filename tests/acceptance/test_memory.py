@@ -1,0 +1,74 @@
+"""Uploads and downloads stream: the API's memory does not grow with a file's size."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from api.demo.client import Json
+from tests.benchmarks.installation import Installation, installation
+
+MEGABYTE = 1 << 20
+SIZE = 200 * MEGABYTE
+GROWTH = 40 * MEGABYTE
+"""Of all the API's processes together: buffers and what first requests load."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Installation]:
+    with installation() as running:
+        yield running
+
+
+def peaks(site: Installation) -> int:
+    """The most memory that the processes of the API have taken so far, in bytes."""
+    children = psutil.Process(site.process.pid).children(recursive=True)
+    serving = [child for child in children if "gunicorn" in " ".join(child.cmdline())]
+    assert len(serving) >= 2
+    return sum(_peak(process.pid) for process in serving)
+
+
+def _peak(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("this kernel does not say what a process has taken")
+
+
+def test_a_file_of_200_megabytes_goes_up_and_comes_down_in_little_memory(
+    site: Installation, tmp_path: Path
+) -> None:
+    block = hashlib.sha256(b"noise").digest() * (MEGABYTE // 32)
+    file = tmp_path / "large.bin"
+    with file.open("wb") as target:
+        for _ in range(SIZE // MEGABYTE):
+            target.write(block)
+    headers = {"Authorization": f"Bearer {site.key}"}
+    with httpx.Client(base_url=site.address, headers=headers, timeout=120) as http:
+        http.get("/v1/files").raise_for_status()
+        before = peaks(site)
+        made = upload(http, file)
+        received, digest = download(http, made["id"])
+
+    assert made["bytes"] == received == SIZE
+    assert digest == made["sha256"]
+    assert peaks(site) - before < GROWTH
+
+
+def upload(http: httpx.Client, path: Path) -> Json:
+    with path.open("rb") as source:
+        files = {"file": (path.name, source)}
+        return http.post("/v1/files", data={"purpose": "user_data"}, files=files).json()
+
+
+def download(http: httpx.Client, file: str) -> tuple[int, str]:
+    """How many bytes came, and their SHA-256."""
+    digest, received = hashlib.sha256(), 0
+    with http.stream("GET", f"/v1/files/{file}/content") as answer:
+        for chunk in answer.iter_bytes(MEGABYTE):
+            digest.update(chunk)
+            received += len(chunk)
+    return received, digest.hexdigest()
