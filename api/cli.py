@@ -76,6 +76,20 @@ def migrate() -> None:
     tell("the database is up to date")
 
 
+@main.command()
+@says_errors
+def doctor() -> None:
+    """Look at everything an installation rests on; exit code 1 when something is amiss."""
+    from api.doctor import examine
+
+    _use_local()
+    well = True
+    for finding in examine():
+        well &= finding.ok
+        tell(f"{'ok   ' if finding.ok else 'FAULT'}  {finding.what:<9} {finding.told}")
+    sys.exit(0 if well else 1)
+
+
 @main.group()
 def tenant() -> None:
     """Customers of this installation."""

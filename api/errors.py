@@ -8,9 +8,11 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy import exc
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from api import requests
 from api.requests import require_json
 from shared.errors import AtelierError, Invalid, Retryable, TooLarge
 from shared.services.invalid import invalid
+from shared.settings import settings
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +55,8 @@ def answer(status: int, message: str, code: str, param: str | None = None) -> Re
     response.status_code = status
     if status == 503:
         response.headers["Retry-After"] = str(_RETRY_AFTER_S)
-    if status == 409 and code not in {"idempotency_key_in_flight"}:
-        # The official SDK retries every 409 unless told not to; ours say that nothing will change.
+    if (status == 409 and code != "idempotency_key_in_flight") or code == "generation_failed":
+        # The official SDK retries every 409 and 500 unless told not to; these would end the same.
         response.headers["x-should-retry"] = "false"
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
@@ -89,7 +91,10 @@ def _ours(error: AtelierError) -> Response:
 
 
 def _too_large(_: RequestEntityTooLarge) -> Response:
-    limit = request.max_content_length
+    if requests.is_file(request):
+        limit = settings().file_limit
+        return _ours(TooLarge(f"The file is larger than the limit of {limit} bytes.", param="file"))
+    limit = request.max_content_length or 0
     return _ours(TooLarge(f"The body is larger than the limit of {limit} bytes."))
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from migrations.commands import upgrade
 from shared.embedded.engines import Urls
@@ -23,6 +24,8 @@ def run(ready: Callable[[str], None]) -> None:
 
     Raises a Permanent error whose message is the remedy.
     """
+    if find_spec("torch") is None:
+        raise Permanent("The workers' packages are missing: pip install 'atelier[worker]'")
     ours = settings()
     note = ours.home / "run" / _NOTE
 

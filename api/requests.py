@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 from ulid import ULID
 from werkzeug.exceptions import BadRequest
@@ -18,7 +18,10 @@ log = logging.getLogger("api.access")
 
 _FORM_OVERHEAD_BYTES = 64 * 1024
 """What a multipart body has beside its file."""
+_FORM_BYTES = 64 * 1024
+"""A form of the dashboard."""
 _MULTIPART = "multipart/form-data"
+_FILES = "/v1/files"
 
 
 class _Json(DefaultJSONProvider):
@@ -49,9 +52,19 @@ def add_to(app: Flask) -> None:
 def _begin() -> None:
     g.request_id = f"req_{str(ULID()).lower()}"
     g.began = time.monotonic()
-    is_file = request.mimetype == _MULTIPART
-    limit = settings().file_limit + _FORM_OVERHEAD_BYTES if is_file else settings().body_limit
-    request.max_content_length = limit
+    request.max_content_length = _limit()
+
+
+def _limit() -> int:
+    if is_file(request):
+        return settings().file_limit + _FORM_OVERHEAD_BYTES
+    # Anybody may send the form of the sign-in.
+    return _FORM_BYTES if request.path.startswith("/dashboard") else settings().body_limit
+
+
+def is_file(sent: Request) -> bool:
+    """Whether a request uploads a file: the only body that may be large."""
+    return sent.path == _FILES and sent.mimetype == _MULTIPART
 
 
 def _end(response: Response) -> Response:

@@ -4,15 +4,41 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+from shared.db import engine
+from shared.errors import Permanent
 
 
 def config() -> Config:
     return Config(Path(__file__).parent / "alembic.ini")
 
 
+def head() -> str:
+    """The revision that this code's tables are at."""
+    return str(ScriptDirectory.from_config(config()).get_current_head())
+
+
+def current() -> str | None:
+    """The revision that the database of the settings is at; None before the first."""
+    with engine().connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
 def upgrade(revision: str = "head") -> None:
-    """Bring the database of the settings up to a revision."""
-    command.upgrade(config(), revision)
+    """Bring the database of the settings up to a revision.
+
+    Raises Permanent for a database that a newer Atelier has changed.
+    """
+    try:
+        command.upgrade(config(), revision)
+    except CommandError as error:
+        raise Permanent(
+            f"The database was changed by a newer Atelier ({error}). Run that version, or restore "
+            "a backup from before it."
+        ) from error
 
 
 def downgrade(revision: str) -> None:

@@ -102,7 +102,8 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None,
         ge=1,
-        description="Processor threads for torch in a worker; absent: shared out by `atelier up`.",
+        description="Processor threads for torch in a worker; absent: as many as cores, where "
+        "training yields to generation by its priority.",
     )
     model_memory: int = Field(
         4 * 2**30,

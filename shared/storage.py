@@ -5,11 +5,12 @@ there.
 """
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -109,7 +110,10 @@ class FolderStorage:
             raise StorageUnavailable(f"Cannot read from {self.folder}: {error}") from error
 
     def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageUnavailable(f"Cannot write to {self.folder}: {error}") from error
 
     def list(self, prefix: str) -> Iterator[Stored]:
         # Only the folder that the prefix names: the others may hold millions.
@@ -117,8 +121,9 @@ class FolderStorage:
         for path in sorted(within.rglob("*")):
             key = path.relative_to(self.folder).as_posix()
             if key.startswith(prefix) and path.is_file() and not path.name.startswith(".put-"):
-                stat = path.stat()
-                yield Stored(key, stat.st_size, stat.st_mtime)
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    stat = path.stat()
+                    yield Stored(key, stat.st_size, stat.st_mtime)
 
     def url(self, key: str, *, filename: str, media_type: str, expires_s: int) -> str | None:
         return None
@@ -142,7 +147,8 @@ class S3Storage:
 
     def open(self, key: str) -> IO[bytes]:
         with _s3_faults(key):
-            return self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"]
+            found = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+        return io.BufferedReader(_Body(found["Body"], key), CHUNK_BYTES)
 
     def delete(self, key: str) -> None:
         with _s3_faults(key):
@@ -173,6 +179,27 @@ class S3Storage:
             },
             ExpiresIn=expires_s,
         )
+
+
+class _Body(io.RawIOBase):
+    """An object's bytes as they come, with the network's faults turned into ours."""
+
+    def __init__(self, body: Any, key: str):
+        self.body = body
+        self.key = key
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with _s3_faults(self.key):
+            chunk = self.body.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+    def close(self) -> None:
+        self.body.close()
+        super().close()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import logging
 
-from shared.errors import Permanent, Retryable
+from shared.errors import IntegrityError, Permanent, Retryable
 from shared.services.ledger.commit import Failed, Released, Result
 
 log = logging.getLogger(__name__)
@@ -14,6 +14,9 @@ _PAUSE_S = 5.0
 
 def failure(item: int, error: Exception) -> Result:
     """What an exception means for its item: a pause, another attempt, or the end."""
+    if isinstance(error, IntegrityError):
+        # Read wrong once, perhaps; stored wrong, it would be read so for ever.
+        return Failed(item, {"code": error.code, "message": error.message}, retry=True)
     if isinstance(error, Retryable):
         return Released(item, delay_s=_PAUSE_S)
     if isinstance(error, Permanent):

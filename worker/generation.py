@@ -1,5 +1,6 @@
 """Generation of a batch: the forward pass, then encode and store, apart so that they overlap."""
 
+import json
 import logging
 import time
 from collections import defaultdict
@@ -135,10 +136,20 @@ def _store_part(item: Claimed, part: Part, provenance: dict[str, Any]) -> NewOut
         bytes=len(encoded.content),
         sha256=encoded.sha256,
         seed=part.seed,
-        facts=part.facts,
+        facts=_storable(part.facts),
         scores={},
         provenance=provenance,
     )
+
+
+def _storable(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts as Postgres takes them. Raises Permanent for values that are not numbers."""
+    try:
+        told = json.dumps(facts, allow_nan=False)
+    except ValueError:
+        raise Permanent("the model gave values that are not numbers") from None
+    # A token may be the byte 0, which no text of Postgres can hold.
+    return json.loads(told.replace("\\u0000", "\\ufffd")) if "\\u0000" in told else facts
 
 
 def _provenance(outcome: Outcome) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from shared.services import jobs, models
 from shared.services.events import add_event
 from shared.services.ledger import leases
 from shared.services.ledger.claim import Claimed
+from shared.storage import storage
 from shared.tables.model import Checkpoint
 from worker.cache import fetch_folder, remove, upload
 from worker.family import Media, Snapshot
@@ -104,6 +105,8 @@ class Journal:
                 session, "checkpoint", f"checkpoint at step {standing.step}", {"id": row.id}
             )
         self._forget_before(row)
+        if standing.best_prefix is not None:
+            self._forget_other_bests(standing.best_prefix)
 
     def latest(self) -> tuple[Snapshot, Standing] | None:
         """The newest checkpoint of this job, if it has one."""
@@ -119,12 +122,16 @@ class Journal:
         return Snapshot(tensors, told["facts"]), Standing(**told["standing"])
 
     def keep_best(self, folder: Path, standing: Standing) -> None:
-        """Store the files of the best model so far, in place of the one before."""
-        before = standing.best_prefix
+        """Store the files of the best model so far. The one before goes with the next checkpoint:
+        until then, a resumed training would come back to it.
+        """
         standing.best_prefix = f"{self.prefix}/best/{standing.step}"
         upload(folder, standing.best_prefix)
-        if before is not None and before != standing.best_prefix:
-            remove(before)
+
+    def _forget_other_bests(self, kept: str) -> None:
+        for stored in list(storage().list(f"{self.prefix}/best/")):
+            if not stored.key.startswith(f"{kept}/"):
+                storage().delete(stored.key)
 
     def _forget_before(self, kept: Checkpoint) -> None:
         older = select(Checkpoint).where(Checkpoint.job_id == kept.job_id, Checkpoint.id < kept.id)

@@ -59,7 +59,8 @@ def train(item: Claimed, lease: Lease) -> Conclude:
     trainee = given.code.trainee(given.opened, given.base, given.params, host().device)
     harness = Harness(trainee, given.quality, given.params, lease, journal, clock)
     harness.resume()
-    return _register(item, given, journal, harness.run())
+    standing = harness.run()
+    return _register(item, given, journal, standing, lease)
 
 
 def _load(item: Claimed, lease: Lease) -> _Given:
@@ -93,7 +94,9 @@ def open_and_judge(dataset: Dataset, code: Implementation, run: Run) -> tuple[An
     return opened, judge(code, opened, extractors, host().device, run)
 
 
-def _register(item: Claimed, given: _Given, journal: Journal, standing: Standing) -> Conclude:
+def _register(
+    item: Claimed, given: _Given, journal: Journal, standing: Standing, lease: Lease
+) -> Conclude:
     """Measure the best model in full and store it; its row is written with the item's commit."""
     with tempfile.TemporaryDirectory(prefix="atelier-model-") as scratch:
         folder = Path(scratch)
@@ -102,7 +105,9 @@ def _register(item: Claimed, given: _Given, journal: Journal, standing: Standing
         metrics = given.quality.measure(best, quick=False)
         journal.metrics(standing, metrics, "metrics of the registered model")
         sheet = journal.sheet(standing, given.quality.sheet(best))
-        prefix = f"{item.tenant_id}/models/{item.job_id}"
+        lease.check()
+        # The lease's own folder: a worker that lost its lease cannot write into a registered model.
+        prefix = f"{item.tenant_id}/models/{item.job_id}/{lease.token}"
         files = upload(folder, prefix)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     card = _card(given, standing, metrics, sheet)

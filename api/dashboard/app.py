@@ -1,5 +1,7 @@
 """The dashboard: pages for people, signed in by email and password."""
 
+import unicodedata
+
 from flask import Blueprint, Flask, redirect, request
 from flask_bootstrap import Bootstrap5
 from flask_limiter import Limiter
@@ -70,7 +72,9 @@ def _limit_sign_in(app: Flask) -> None:
 
 
 def _account() -> str:
-    return f"account {request.form.get('email', '').strip().lower()}"
+    # As the sign-in reads it: other letters of the same meaning are the same account.
+    email = unicodedata.normalize("NFKC", request.form.get("email", "")).strip().casefold()
+    return f"account {email}"
 
 
 def _protect(response: AnyResponse) -> AnyResponse:

@@ -111,6 +111,8 @@ def sheet(id_: str, event_id: int) -> AnyResponse:
     with reading() as session:
         jobs.get(session, current_user.tenant_id, id_)
         event = event_of(session, id_, event_id)
+    if event.type != "sheet":
+        abort(404)
     name = f"{id_}-{event.data['step']}"
     return send(event.data["key"], name, event.data["media_type"], inline=True)
 

@@ -2,6 +2,7 @@
 undone.
 """
 
+import re
 from typing import Any
 
 from flask import Blueprint, redirect, render_template, request, url_for
@@ -66,7 +67,7 @@ def judge(id_: str) -> AnyResponse:
     try:
         verdict = reviews.NewVerdict(
             _decision(form.get("decision", "")),
-            int(form["rating"]) if form.get("rating", "").isdecimal() else None,
+            int(form["rating"]) if _DIGIT.fullmatch(form.get("rating", "")) else None,
             form.getlist("tags"),
             form.get("note", "")[:2000],
         )
@@ -76,6 +77,9 @@ def judge(id_: str) -> AnyResponse:
     except (Conflict, Invalid) as error:
         again["fault"] = error.message
     return redirect(url_for("pages.review", **again))
+
+
+_DIGIT = re.compile("[0-9]")
 
 
 def _decision(given: str) -> Decision:

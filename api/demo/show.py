@@ -44,8 +44,9 @@ def show(folder: Path, *, stay: bool) -> int:
             if stay:
                 click.echo("\nServing until Ctrl-C.")
                 return
-        except AtelierError as error:
-            click.secho(f"\nThe demo did not get through: {error.message}", fg="red", err=True)
+        except Exception as error:  # whatever it is, the main thread must not wait for ever
+            told = error.message if isinstance(error, AtelierError) else repr(error)
+            click.secho(f"\nThe demo did not get through: {told}", fg="red", err=True)
         os.kill(os.getpid(), signal.SIGTERM)
 
     click.echo("starting PostgreSQL, Valkey, the API and the workers")

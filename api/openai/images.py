@@ -15,6 +15,7 @@ from shared.errors import Invalid
 from shared.settings import settings
 from shared.states import Modality, Scope
 from shared.storage import read
+from shared.tables.model import ModelVersion
 from shared.tables.output import Output
 
 blueprint = APIBlueprint(
@@ -67,7 +68,11 @@ class ImagesAnswer(BaseModel):
 @needs(Scope.GENERATE)
 def create_images(body: ImagesBody) -> Response:
     require_json()
-    found = waiting.run(body.model, Modality.IMAGE, [_params(body)])
+
+    def check(version: ModelVersion) -> None:
+        _check_size(body.size, version.config.get("size"))
+
+    found = waiting.run(body.model, Modality.IMAGE, [_params(body)], check)
     if isinstance(found, Response):
         return found
     job, made = found
@@ -77,18 +82,15 @@ def create_images(body: ImagesBody) -> Response:
 
 
 def _params(body: ImagesBody) -> dict[str, Any]:
-    _check_size(body.size)
     label = body.label if body.label is not None else body.prompt or None
     given = {"label": label, "seed": body.seed, "truncation": body.truncation, "grid": body.grid}
     return {"n": body.n, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _check_size(size: str | None) -> None:
-    if size in {None, "auto"}:
-        return
-    width, _, height = str(size).partition("x")
-    if not (width.isdecimal() and width == height):
-        raise Invalid("size: use `auto`, or the model's own as in `28x28`", param="size")
+def _check_size(asked: str | None, made: int | None) -> None:
+    """Raises Invalid for another size than the model makes."""
+    if asked not in {None, "auto", f"{made}x{made}"}:
+        raise Invalid(f"size: this model makes {made}x{made}; use that, or `auto`", param="size")
 
 
 def _datum(output: Output, format_: str) -> ImageDatum:

@@ -5,7 +5,7 @@ The ledger stays the truth: nothing waits in memory alone.
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Response, jsonify, request
@@ -19,6 +19,7 @@ from shared.services import items, jobs, models, outputs
 from shared.settings import settings
 from shared.states import FINAL_JOB_STATES, Lane, Modality
 from shared.tables.job import Item, Job
+from shared.tables.model import ModelVersion
 from shared.tables.output import Output
 
 _FIRST_PAUSE_S = 0.005
@@ -27,10 +28,11 @@ _ASYNC = "respond-async"
 _ITEM = re.compile(r"items\[\d+\]\.params\.")
 
 Made = list[tuple[Item, Output]]
+Check = Callable[[ModelVersion], None]
 
 
 class NotInTime(Retryable):
-    """The models are busy; the call was cancelled before it ran. Try again, or submit a job."""
+    """The models are busy; the call was cancelled. Try again, or submit a job."""
 
     code = "busy"
 
@@ -42,14 +44,14 @@ class ItemFailed(AtelierError):
 
 
 def run(
-    model: str, modality: Modality, params: Sequence[dict[str, Any]]
+    model: str, modality: Modality, params: Sequence[dict[str, Any]], check: Check | None = None
 ) -> tuple[Job, Made] | Response:
-    """Run items of a model and wait for their outputs.
+    """Run items of a model and wait for their outputs. `check` may refuse the model's version.
 
     A client that sends `Prefer: respond-async` gets the job (202) when the wait is over; any other
     gets 503, and the job is cancelled, so that its retry makes no second one.
     """
-    job = _submit(model, modality, params)
+    job = _submit(model, modality, params, check)
     if _wait(job):
         return _result(job)
     if _ASYNC in request.headers.get("Prefer", ""):
@@ -58,16 +60,21 @@ def run(
             answer = jsonify(show_job(session, found).model_dump(mode="json"))
         answer.status_code = 202
         return answer
-    _cancel(job)
-    raise NotInTime
+    if _cancel(job):
+        raise NotInTime
+    return _result(job)
 
 
-def _submit(model: str, modality: Modality, params: Sequence[dict[str, Any]]) -> Job:
+def _submit(
+    model: str, modality: Modality, params: Sequence[dict[str, Any]], check: Check | None
+) -> Job:
     common = jobs.Common(caller().tenant_id, priority=10)
     with transaction() as session:
-        found, _ = models.resolve(session, common.tenant_id, model)
+        found, version = models.resolve(session, common.tenant_id, model)
         if found.modality != modality:
             raise Invalid(f"model: {model!r} makes {found.modality}, not {modality}", param="model")
+        if check is not None:
+            check(version)
         try:
             wanted = [jobs.Wanted(each) for each in params]
             job = jobs.create_generation(session, common, model, wanted)
@@ -111,9 +118,11 @@ def _result(job: Job) -> tuple[Job, Made]:
     raise failed
 
 
-def _cancel(job: Job) -> None:
-    with transaction() as session:
-        try:
+def _cancel(job: Job) -> bool:
+    """Whether it was cancelled; not if it ended just now."""
+    try:
+        with transaction() as session:
             jobs.cancel(session, job.tenant_id, job.id)
-        except Conflict:
-            return
+    except Conflict:
+        return False
+    return True

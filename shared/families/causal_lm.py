@@ -45,7 +45,10 @@ class TextParams(GenerationParams):
         return stop
 
     def check(self, config: Mapping[str, Any]) -> None:
-        context = int(config["max_position_embeddings"])
+        # Older architectures have another word for it.
+        context = config.get("max_position_embeddings") or config.get("n_positions")
+        if context is None:
+            return
         if self.max_tokens >= context:
             raise Invalid(
                 f"max_tokens: {self.max_tokens} leaves no room for a prompt in this model's "

@@ -36,7 +36,9 @@ def start(session: Session, job_id: str, items: Sequence[NewItem]) -> Lane | Non
 
 def refuse(session: Session, job_id: str, error: dict[str, Any]) -> None:
     """The input file was bad: the job has failed, and nothing of it was run."""
-    session.execute(_REFUSE, {"job": job_id, "error": json.dumps(error)})
+    refused = session.execute(_REFUSE, {"job": job_id, "error": json.dumps(error)})
+    if refused.rowcount == 0:  # type: ignore[attr-defined]
+        return  # cancelled meanwhile
     add_event(session, job_id, "state", JobState.FAILED, level="error")
 
 

@@ -8,10 +8,11 @@ from sqlalchemy.orm import Session
 from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import new_id
 from shared.services.pages import Cursor, Page, page
-from shared.states import DatasetState
+from shared.states import DatasetState, JobState
 from shared.storage import BINARY, HashingReader, storage
 from shared.tables.dataset import Dataset
 from shared.tables.file import File
+from shared.tables.job import Job
 
 
 def store(
@@ -62,9 +63,12 @@ def list_files(session: Session, tenant_id: str, cursor: Cursor, purpose: str | 
 def delete(session: Session, tenant_id: str, id_: str) -> str:
     """Delete a file's row and give its storage key, to be deleted once that is committed.
 
-    Raises Conflict while a data set is being prepared from it.
+    Raises Conflict while a data set is being prepared from it, or a job's items are read from it.
     """
     file = get(session, tenant_id, id_)
+    reading = select(Job.id).where(Job.input_file_id == id_, Job.state == JobState.VALIDATING)
+    if session.scalar(reading.where(Job.tenant_id == tenant_id).limit(1)) is not None:
+        raise Conflict("A job's items are being read from this file; delete it when that is over.")
     waiting = select(Dataset.id).where(
         Dataset.tenant_id == tenant_id,
         Dataset.state == DatasetState.PREPARING,

@@ -79,6 +79,8 @@ class ImageQuality:
     ):
         self.family, self.dataset, self.extractor, self.run = family, dataset, extractor, run
         self.name = extractor.name
+        for quick in (True, False):
+            self._held_out(quick)  # raises now, not when the budget is spent
         self.real: dict[bool, tuple[Seen, Seen]] = {}
         """Held-out pictures and as many of the train split, by `quick`."""
 

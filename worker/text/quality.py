@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from shared.errors import Permanent
 from shared.families.causal_lm import TextParams
 from worker.dataset import Split, TextDataset
 from worker.family import (
@@ -67,8 +68,8 @@ class TextQuality:
         self._family = family
         self._run = run
         self._dataset = dataset
-        self._validation = _excerpt(_documents(dataset, "validation"), QUICK_CHARACTERS)
-        self._test = _excerpt(_documents(dataset, "test"), FULL_CHARACTERS)
+        self._validation = _excerpt(_held_back(dataset, "validation", "test"), QUICK_CHARACTERS)
+        self._test = _excerpt(_held_back(dataset, "test", "validation"), FULL_CHARACTERS)
         self._rival: float | None = None
 
     def measure(self, loaded: Loaded, *, quick: bool) -> dict[str, Metric]:
@@ -153,6 +154,17 @@ def distinct(texts: Sequence[Sequence[str]], n: int) -> float:
 
 def _grams(units: Sequence[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(units[start : start + n]) for start in range(len(units) - n + 1)]
+
+
+def _held_back(dataset: TextDataset, wanted: Split, instead: Split) -> list[str]:
+    """A split's documents, or the other one's where it has none. Raises Permanent without any."""
+    found = _documents(dataset, wanted) or _documents(dataset, instead)
+    if not found:
+        raise Permanent(
+            "the data set holds back no text to measure a model with: prepare it with larger "
+            "shares for validation and test"
+        )
+    return found
 
 
 def _documents(dataset: TextDataset, split: Split) -> list[str]:

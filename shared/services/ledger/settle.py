@@ -83,7 +83,9 @@ def end(session: Session, job: Job, expected: JobState) -> None:
 
 
 def _final_state(job: Job, state: JobState) -> JobState:
-    if job.cancelled > 0 or state is JobState.CANCELLING:
+    # A cancel that comes when all is done has lost.
+    too_late = job.total > 0 and job.done == job.total
+    if job.cancelled > 0 or (state is JobState.CANCELLING and not too_late):
         return JobState.CANCELLED
     if job.expired > 0:
         return JobState.EXPIRED
