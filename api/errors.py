@@ -98,12 +98,19 @@ def _too_large(_: RequestEntityTooLarge) -> Response:
     return _ours(TooLarge(f"The body is larger than the limit of {limit} bytes."))
 
 
+_HTTP_CODES = {
+    404: "unknown_url",
+    405: "method_not_allowed",
+    415: "unsupported_media_type",
+    429: "rate_limited",
+}
+
+
 def _http(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
         return error.get_response()  # type: ignore[return-value]
-    codes = {404: "unknown_url", 405: "method_not_allowed", 415: "unsupported_media_type"}
-    code = codes.get(status, "invalid_request" if status < 500 else "internal")
+    code = _HTTP_CODES.get(status, "invalid_request" if status < 500 else "internal")
     return answer(status, error.description or error.name, code)
 
 

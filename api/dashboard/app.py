@@ -64,6 +64,7 @@ def _limit_sign_in(app: Flask) -> None:
         # Without Redis each process counts for itself: slower guessing still, and people get in.
         in_memory_fallback_enabled=True,
         in_memory_fallback=[],
+        headers_enabled=True,  # Retry-After
     )
     view = app.view_functions["security.login"]
     by_address = limiter.limit(settings().login_limit, methods=["POST"])
