@@ -157,6 +157,14 @@ class Implementation(Protocol):
         """
 
     def trainee(
-        self, dataset: Dataset, base: Loaded | None, params: TrainingParams, device: torch.device
+        self,
+        dataset: Dataset,
+        base: Loaded | None,
+        params: TrainingParams,
+        device: torch.device,
+        run: Run = UNWATCHED,
     ) -> Trainee:
-        """A model in training, from `base`'s weights or from nothing."""
+        """A model in training, from `base`'s weights or from nothing.
+
+        What it does before its first step raises Stopped once `run` should stop.
+        """

@@ -56,7 +56,7 @@ def train(item: Claimed, lease: Lease) -> Conclude:
     lease.check()
     lease.enter(Stage.FORWARD)
     journal = Journal(item, lease)
-    trainee = given.code.trainee(given.opened, given.base, given.params, host().device)
+    trainee = given.code.trainee(given.opened, given.base, given.params, host().device, lease)
     harness = Harness(trainee, given.quality, given.params, lease, journal, clock)
     harness.resume()
     standing = harness.run()

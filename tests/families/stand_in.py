@@ -52,7 +52,9 @@ class StandIn:
                 seed = params.seed + index
                 yield Part(position, index, Text(f"seed {seed}"), seed, {"finish_reason": "stop"})
 
-    def trainee(self, dataset: Any, base: Any, params: TrainingParams, device: Any) -> Any:
+    def trainee(
+        self, dataset: Any, base: Any, params: TrainingParams, device: Any, run: Any = None
+    ) -> Any:
         raise NotImplementedError
 
 

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -76,6 +77,35 @@ def test_what_was_put_comes_back(either: Storage, content: bytes) -> None:
     put(either, "a/b", content)
 
     assert content_of(either, "a/b") == content
+
+
+class Trickle:
+    """Gives fewer bytes than it is asked for."""
+
+    def __init__(self, content: bytes):
+        self.rest = BytesIO(content)
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self.rest.read(min(size, 100_000) if size >= 0 else 100_000)
+
+
+@pytest.mark.parametrize("content", [LARGE[:1_000_000], LARGE], ids=["small", "large"])
+def test_a_source_that_gives_a_little_at_a_time_is_stored_whole(
+    either: Storage, content: bytes
+) -> None:
+    either.put("a/b", Trickle(content), media_type="text/plain")
+
+    assert content_of(either, "a/b") == content
+
+
+def test_a_body_that_was_damaged_on_its_way_is_refused(bucket: S3Storage) -> None:
+    def damage(params: dict[str, Any], **_: Any) -> None:
+        params["body"] = b"other bytes"
+
+    bucket.client.meta.events.register("before-call.s3.PutObject", damage)
+
+    with pytest.raises(StorageUnavailable, match="BadDigest"):
+        put(bucket, "a/b", b"these bytes")
 
 
 def test_a_second_put_replaces_the_first(either: Storage) -> None:

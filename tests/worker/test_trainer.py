@@ -23,7 +23,7 @@ from shared.storage import storage
 from shared.tables.job import Job
 from shared.tables.tenant import Tenant
 from worker.family import Snapshot, Text
-from worker.journal import Journal
+from worker.journal import Journal, Standing
 from worker.lease import Keeper, Lease
 from worker.quality import Metric
 from worker.trainer import Clock, Harness
@@ -216,3 +216,32 @@ def test_a_shutdown_saves_a_checkpoint_and_a_cancel_does_not(
     with pytest.raises(Stopped):
         harness(claimed, StopsAt(5, Stop.SHUTDOWN)).run()
     assert told(claimed, "checkpoint") == ["checkpoint at step 5"]
+
+
+def test_a_kill_between_a_new_best_and_its_checkpoint_leaves_the_best_that_is_resumed_from(
+    claimed: tuple[Claimed, Lease], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, saved = Journal.save, []
+
+    def killed_at_the_second(journal: Journal, snapshot: Snapshot, standing: Standing) -> None:
+        saved.append(standing.step)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        save(journal, snapshot, standing)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "save", killed_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            harness(claimed, Trainee()).run()
+
+    again = harness(claimed, Trainee())
+    assert again.standing.step == saved[0]
+    assert bests(claimed) == [f"{saved[0]}/config.json", f"{saved[1]}/config.json"]
+    standing = again.run()
+    assert bests(claimed) == [f"{standing.best_step}/config.json"]
+
+
+def bests(claimed: tuple[Claimed, Lease]) -> list[str]:
+    """Files of the best models that are stored, as step/name."""
+    below = f"{claimed[0].tenant_id}/jobs/{claimed[0].job_id}/best/"
+    return [stored.key.removeprefix(below) for stored in storage().list(below)]

@@ -31,6 +31,9 @@ FULL_CHARACTERS = 1_000_000
 RIVAL_CHARACTERS = 8_000_000
 """Most training text that the rival compressor has seen."""
 
+XZ_PIECE_BYTES = 1 << 18
+"""Compressed between two looks at whether to go on: a fifth of a second."""
+
 CONTINUATIONS = 48
 PROMPT_CHARACTERS = 80
 CONTINUATION_TOKENS = 64
@@ -92,7 +95,8 @@ class TextQuality:
     def _rival_bits(self) -> float:
         if self._rival is None:
             seen = _excerpt(_documents(self._dataset, "train"), RIVAL_CHARACTERS)
-            self._rival = xz_bits_per_byte("".join(seen).encode(), "".join(self._test).encode())
+            test = "".join(self._test).encode()
+            self._rival = xz_bits_per_byte("".join(seen).encode(), test, self._run)
         return self._rival
 
     def _variety(self, loaded: Loaded) -> dict[str, Metric]:
@@ -128,12 +132,21 @@ class TextQuality:
         return texts
 
 
-def xz_bits_per_byte(seen: bytes, text: bytes) -> float:
-    """Bits per byte that `xz -9e` adds for `text` to an archive of `seen`."""
-    preset = 9 | lzma.PRESET_EXTREME
-    before = len(lzma.compress(seen, preset=preset))
-    both = len(lzma.compress(seen + text, preset=preset))
-    return (both - before) * 8 / len(text)
+def xz_bits_per_byte(seen: bytes, text: bytes, run: Run = UNWATCHED) -> float:
+    """Bits per byte that `xz -9e` adds for `text` to an archive of `seen`.
+
+    Raises Stopped once `run` should stop.
+    """
+    return (_xz_bytes(seen + text, run) - _xz_bytes(seen, run)) * 8 / len(text)
+
+
+def _xz_bytes(content: bytes, run: Run) -> int:
+    compressor = lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME)
+    size = 0
+    for start in range(0, len(content), XZ_PIECE_BYTES):
+        check(run)
+        size += len(compressor.compress(content[start : start + XZ_PIECE_BYTES]))
+    return size + len(compressor.flush())
 
 
 def repetition(texts: Sequence[Sequence[str]]) -> float:

@@ -16,7 +16,7 @@ from shared.errors import Permanent
 from shared.families.conditional_gan import FAMILY, ImageParams, ImageTraining
 from shared.family import TrainingParams
 from worker.dataset import Dataset, ImageDataset
-from worker.family import Image, Loaded, Part, Request, Run
+from worker.family import UNWATCHED, Image, Loaded, Part, Request, Run
 from worker.image.conditional_gan import model
 from worker.image.conditional_gan.model import LoadedGan
 from worker.image.conditional_gan.rows import Row, grid_shape, rows_of
@@ -46,7 +46,12 @@ class ConditionalGan:
             run.progress((rows[-1].request + 1) / len(requests))
 
     def trainee(
-        self, dataset: Dataset, base: Loaded | None, params: TrainingParams, device: torch.device
+        self,
+        dataset: Dataset,
+        base: Loaded | None,
+        params: TrainingParams,
+        device: torch.device,
+        run: Run = UNWATCHED,
     ) -> GanTrainee:
         """Raises Permanent for a data set of text, or of pictures unlike the base's."""
         if not isinstance(dataset, ImageDataset):

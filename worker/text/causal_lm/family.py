@@ -9,7 +9,7 @@ from shared.errors import Permanent
 from shared.families.causal_lm import TextTraining
 from shared.family import TrainingParams
 from worker.dataset import Dataset, TextDataset
-from worker.family import Loaded, Part, Refusal, Request, Run
+from worker.family import UNWATCHED, Loaded, Part, Refusal, Request, Run
 from worker.text.causal_lm.generate import generate
 from worker.text.causal_lm.loading import load
 from worker.text.causal_lm.model import LoadedText
@@ -31,11 +31,16 @@ class CausalLm:
         yield from generate(loaded, requests, run)
 
     def trainee(
-        self, dataset: Dataset, base: Loaded | None, params: TrainingParams, device: torch.device
+        self,
+        dataset: Dataset,
+        base: Loaded | None,
+        params: TrainingParams,
+        device: torch.device,
+        run: Run = UNWATCHED,
     ) -> TextTrainee:
         """Raises Permanent when the data set holds no text or too little of it."""
         if not isinstance(dataset, TextDataset):
             raise Permanent("A language model needs a data set of text; this one holds images.")
         assert isinstance(params, TextTraining)
         assert base is None or isinstance(base, LoadedText)
-        return TextTrainee(dataset, base, params, device)
+        return TextTrainee(dataset, base, params, device, run)

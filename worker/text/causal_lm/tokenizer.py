@@ -6,6 +6,8 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from worker.family import UNWATCHED, Run, check
+
 END_OF_TEXT = "<|endoftext|>"
 """Stands before and between documents; the model ends its text with it."""
 
@@ -47,11 +49,18 @@ def tokenizer_to_json(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def encode_documents(
-    tokenizer: PreTrainedTokenizerBase, documents: Iterable[str], separator: int
+    tokenizer: PreTrainedTokenizerBase,
+    documents: Iterable[str],
+    separator: int,
+    run: Run = UNWATCHED,
 ) -> np.ndarray:
-    """All documents as one stream of int32 (T,), with `separator` before each of them."""
+    """All documents as one stream of int32 (T,), with `separator` before each of them.
+
+    Raises Stopped once `run` should stop.
+    """
     pieces: list[np.ndarray] = []
     for together in _batches(documents, ENCODE_TOGETHER):
+        check(run)
         encoded = tokenizer(together, add_special_tokens=False, verbose=False)["input_ids"]
         pieces.extend(np.array([separator, *ids], dtype=np.int32) for ids in encoded)
     return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from shared.families.causal_lm import TextTraining
 from worker.dataset import TextDataset
-from worker.family import Snapshot
+from worker.family import UNWATCHED, Run, Snapshot
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.network import new_llama
 from worker.text.causal_lm.optimizer import optimizers_of
@@ -45,8 +45,10 @@ class TextTrainee:
         base: LoadedText | None,
         params: TextTraining,
         device: torch.device,
+        run: Run = UNWATCHED,
     ):
         self._params = params
+        self._run = run
         self._device = device
         self._documents = dataset.documents("train")
         self._steps = 0
@@ -68,7 +70,7 @@ class TextTrainee:
         params = self._params
         context = min(params.context, self._model.config.max_position_embeddings)
         separator = self.loaded().start_id
-        stream_t = encode_documents(tokenizer, self._documents, separator)
+        stream_t = encode_documents(tokenizer, self._documents, separator, self._run)
         self._windows = Windows(stream_t, context, params.batch_size, params.seed)
 
     def advance(self, fraction: float, learning_rate_scale: float) -> dict[str, float]:
