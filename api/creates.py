@@ -1,6 +1,7 @@
 """Creating things once: a create, its Idempotency-Key and its answer in one transaction."""
 
 from collections.abc import Callable
+from typing import Any
 
 from flask import Response, jsonify, request
 from pydantic import BaseModel
@@ -16,8 +17,12 @@ Create = Callable[[Session], tuple[BaseModel, Lane | None]]
 """Makes something; gives its answer and the lane that has work now."""
 
 
-def create_once(status: int, create: Create) -> Response:
-    """Answer a POST that creates. The lane is hinted once the transaction has committed."""
+def create_once(status: int, create: Create, asked: Any | None = None) -> Response:
+    """Answer a POST that creates. The lane is hinted once the transaction has committed.
+
+    `asked` is what was asked for, to be compared with another request under the same key; absent:
+    the JSON of the body.
+    """
     lanes: list[Lane] = []
 
     def run() -> idempotency.Answer:
@@ -27,8 +32,9 @@ def create_once(status: int, create: Create) -> Response:
         return status, answer.model_dump(mode="json")
 
     key = request.headers.get("Idempotency-Key")
-    body = request.get_json(silent=True) if key is not None else None
-    hash_ = idempotency.request_hash(request.method, request.path, body)
+    if key is not None and asked is None:
+        asked = request.get_json(silent=True)
+    hash_ = idempotency.request_hash(request.method, request.path, asked)
     with transaction() as session:
         code, answer = idempotency.once(session, caller().tenant_id, key, hash_, run)
     for lane in lanes:

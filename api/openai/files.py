@@ -5,10 +5,12 @@ from typing import Literal
 from flask import Response, jsonify, request
 from flask_openapi import APIBlueprint, FileStorage, Tag
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.auth import caller, needs
 from api.contents import send
+from api.creates import create_once
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.times import seconds
 from shared.db import reading, transaction
@@ -94,11 +96,22 @@ def create_file(form: FileForm) -> Response:
     filename = upload.filename or "upload"
     limit = settings().file_limit
     file = files.store(caller().tenant_id, form.purpose, filename, upload.stream, limit)
-    with transaction() as session:
+
+    def create(session: Session) -> tuple[FileAnswer, None]:
         session.add(file)
         session.flush()
         session.refresh(file)
-    return jsonify(show_file(file).model_dump(mode="json"))
+        return show_file(file), None
+
+    asked = {"purpose": form.purpose, "filename": filename, "sha256": file.sha256}
+    kept = False
+    try:
+        response = create_once(200, create, asked)
+        kept = response.get_json()["id"] == file.id
+        return response
+    finally:
+        if not kept:  # refused, or answered by the file of an earlier request under the same key
+            storage().delete(file.key)
 
 
 @blueprint.get("", responses={200: ListAnswer}, summary="List files")

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Response, jsonify, request
+from sqlalchemy.orm import Session
 
 from api.auth import caller
 from api.routes.jobs import show_job
 from shared.db import reading, transaction
 from shared.errors import AtelierError, Conflict, Invalid, Retryable
 from shared.queues import hint
-from shared.services import items, jobs, models, outputs
+from shared.services import idempotency, items, jobs, models, outputs
 from shared.settings import settings
 from shared.states import FINAL_JOB_STATES, Lane, Modality
 from shared.tables.job import Item, Job
@@ -68,22 +69,41 @@ def run(
 def _submit(
     model: str, modality: Modality, params: Sequence[dict[str, Any]], check: Check | None
 ) -> Job:
+    """The job of this call; under an Idempotency-Key that was used before, the job of then."""
     common = jobs.Common(caller().tenant_id, priority=10)
+    key = request.headers.get("Idempotency-Key")
+    hash_ = idempotency.request_hash(request.method, request.path, request.get_json())
+
+    def create() -> idempotency.Answer:
+        return 200, {"job": _create(session, common, model, modality, params, check).id}
+
     with transaction() as session:
-        found, version = models.resolve(session, common.tenant_id, model)
-        if found.modality != modality:
-            raise Invalid(f"model: {model!r} makes {found.modality}, not {modality}", param="model")
-        if check is not None:
-            check(version)
-        try:
-            wanted = [jobs.Wanted(each) for each in params]
-            job = jobs.create_generation(session, common, model, wanted)
-        except Invalid as error:
-            # Callers of this shape know no items: name the field as they sent it.
-            message = _ITEM.sub("", error.message)
-            raise type(error)(message, param=_ITEM.sub("", error.param or "") or None) from None
+        _, told = idempotency.once(session, common.tenant_id, key, hash_, create)
+        job = jobs.get(session, common.tenant_id, told["job"])
     hint(Lane(job.lane))
     return job
+
+
+def _create(
+    session: Session,
+    common: jobs.Common,
+    model: str,
+    modality: Modality,
+    params: Sequence[dict[str, Any]],
+    check: Check | None,
+) -> Job:
+    found, version = models.resolve(session, common.tenant_id, model)
+    if found.modality != modality:
+        raise Invalid(f"model: {model!r} makes {found.modality}, not {modality}", param="model")
+    if check is not None:
+        check(version)
+    try:
+        wanted = [jobs.Wanted(each) for each in params]
+        return jobs.create_generation(session, common, model, wanted)
+    except Invalid as error:
+        # Callers of this shape know no items: name the field as they sent it.
+        message = _ITEM.sub("", error.message)
+        raise type(error)(message, param=_ITEM.sub("", error.param or "") or None) from None
 
 
 def _wait(job: Job) -> bool:
@@ -119,10 +139,12 @@ def _result(job: Job) -> tuple[Job, Made]:
 
 
 def _cancel(job: Job) -> bool:
-    """Whether it was cancelled; not if it ended just now."""
+    """Whether it was cancelled; not if it ended just now. Its key may be used again."""
+    key = request.headers.get("Idempotency-Key")
     try:
         with transaction() as session:
             jobs.cancel(session, job.tenant_id, job.id)
+            idempotency.forget(session, job.tenant_id, key)
     except Conflict:
         return False
     return True

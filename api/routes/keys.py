@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Literal
 
-from flask import Response, jsonify
+from flask import Response, jsonify, request
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -95,6 +95,12 @@ def show_key(key: Key) -> KeyAnswer:
 @needs(Scope.ADMIN)
 def create_key(body: KeyBody) -> Response:
     require_json()
+    if "Idempotency-Key" in request.headers:
+        raise Invalid(
+            "Idempotency-Key: not taken here, because a secret is not kept to be shown again; "
+            "revoke a key that you did not receive",
+            param="Idempotency-Key",
+        )
     with transaction() as session:
         key, secret = tenants.add_key(
             session, caller().tenant_id, body.name, body.scopes, body.expiry()

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select, text, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -53,6 +53,12 @@ def once(
         session.execute(update(Idempotency).where(mine).values(status=answer[0], answer=answer[1]))
         return answer
     return _replay(session, tenant_id, key, hash_)
+
+
+def forget(session: Session, tenant_id: str, key: str | None) -> None:
+    """Let a key be used again: what was created under it has been undone."""
+    mine = (Idempotency.tenant_id == tenant_id) & (Idempotency.key == key)
+    session.execute(delete(Idempotency).where(mine))
 
 
 def _claimed(session: Session, names: dict[str, str]) -> bool:

@@ -40,10 +40,14 @@ class Api:
         return self.request("DELETE", path)
 
     def upload(
-        self, content: bytes, filename: str = "items.jsonl", purpose: str = "batch"
+        self,
+        content: bytes,
+        filename: str = "items.jsonl",
+        purpose: str = "batch",
+        headers: dict[str, str] | None = None,
     ) -> TestResponse:
         form = {"file": (io.BytesIO(content), filename), "purpose": purpose}
-        return self.request("POST", "/v1/files", data=form)
+        return self.request("POST", "/v1/files", data=form, headers=headers or {})
 
     def with_key(self, key: str | None) -> "Api":
         return Api(self.client, key)

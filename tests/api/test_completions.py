@@ -52,6 +52,14 @@ def worker(stories: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("stories", "worker")
 class TestAnswered:
+    def test_the_same_call_under_the_same_key_makes_one_job(self, api: Api) -> None:
+        first = ok(api.post(COMPLETIONS, STORY, idempotency_key="a"))
+
+        again = ok(api.post(COMPLETIONS, STORY, idempotency_key="a"))
+
+        assert again["choices"] == first["choices"]
+        assert len(ok(api.get(JOBS))["data"]) == 1
+
     def test_prompts_are_continued_each_n_times_in_order(self, api: Api) -> None:
         prompts = ["Once upon a time", "The dog"]
 
@@ -130,6 +138,13 @@ class TestWithoutAWorker:
         assert int(response.headers["Retry-After"]) > 0
         (job,) = ok(api.get(JOBS))["data"]
         assert job["state"] == "cancelled"
+
+    def test_its_idempotency_key_may_be_used_again_afterwards(self, api: Api) -> None:
+        refused(api.post(COMPLETIONS, STORY, idempotency_key="a"), 503)
+
+        refused(api.post(COMPLETIONS, STORY, idempotency_key="a"), 503)
+
+        assert len(ok(api.get(JOBS))["data"]) == 2
 
     def test_a_client_that_prefers_so_gets_the_job_instead(self, api: Api) -> None:
         job = ok(api.post(COMPLETIONS, STORY, prefer="respond-async"), 202)

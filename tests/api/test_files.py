@@ -7,6 +7,7 @@ from itertools import chain
 import pytest
 
 from shared.storage import storage
+from shared.tables.tenant import Tenant
 from tests.api.client import Api, ok, refused, walk
 from tests.settings import forget_settings
 
@@ -109,7 +110,8 @@ def test_a_file_over_the_limit_is_refused_and_leaves_nothing(
     monkeypatch.setenv("ATELIER_FILE_LIMIT", "1000")
     forget_settings()
 
-    refused(api.upload(b"x" * (1000 + surplus_bytes)), 413)
+    error = refused(api.upload(b"x" * (1000 + surplus_bytes)), 413)
+    assert "1000 bytes" in error["message"]
 
     assert list(storage().list("")) == []
     ok(api.upload(b"x" * 1000))
@@ -130,3 +132,16 @@ def test_a_list_can_be_of_one_purpose(api: Api) -> None:
     wanted = ok(api.upload(b"abc", purpose="fine-tune"))
 
     assert ok(api.get(FILES, purpose="fine-tune"))["data"] == [wanted]
+
+
+def test_the_same_upload_under_the_same_key_makes_one_file(api: Api, tenant: Tenant) -> None:
+    key = {"Idempotency-Key": "a"}
+    first = ok(api.upload(b"abc", headers=key))
+
+    again = ok(api.upload(b"abc", headers=key))
+    other = refused(api.upload(b"other", headers=key), 422)
+
+    assert again == first
+    assert other["code"] == "idempotency_key_reused"
+    assert len(ok(api.get("/v1/files"))["data"]) == 1
+    assert len(list(storage().list(f"{tenant.id}/files/"))) == 1

@@ -42,6 +42,14 @@ def test_its_secret_is_shown_once_and_never_stored(api: Api) -> None:
     assert made["hint"] in stored
 
 
+def test_a_secret_cannot_be_asked_for_again_by_an_idempotency_key(api: Api) -> None:
+    body = {"name": "app", "scopes": ["read"]}
+
+    error = refused(api.post(KEYS, body, idempotency_key="a"), 400)
+
+    assert error["param"] == "Idempotency-Key"
+
+
 def test_a_revoked_key_is_refused_at_its_next_use(api: Api) -> None:
     made = make(api)
     client = api.with_key(made["key"])
