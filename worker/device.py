@@ -22,3 +22,14 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu x{torch.get_num_threads()} ({torch.backends.cpu.get_cpu_capability()})"
+
+
+def fast_precision(device: torch.device) -> torch.autocast:
+    """bfloat16 where the device computes in it; elsewhere it would be emulated, and slower."""
+    fast = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if device.type == "cuda"
+        else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+    # No cache: within a step a network's weights may change between two uses.
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast, cache_enabled=False)

@@ -4,6 +4,7 @@ A family knows nothing of the database, of storage or of Celery: everything here
 a worker and on a bare GPU machine alike. Shapes: N examples, H height, W width, C channels.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,17 @@ class Refusal:
     request: int
     """Index into the requests."""
     error: Permanent
+
+
+def output_seed(seed: int, index: int) -> int:
+    """The 32-bit seed of an item's output `index`; output 0 has the item's own seed.
+
+    Asked for alone (n = 1), this seed makes the same output again. A hash, because `seed + index`
+    would be the seed of a neighbouring item, and show its outputs twice.
+    """
+    if index == 0:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed}:{index}".encode()).digest()[:4], "big")
 
 
 class Run(Protocol):

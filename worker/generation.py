@@ -159,7 +159,7 @@ def _provenance(outcome: Outcome) -> dict[str, Any]:
         "model": ready.name,
         "family": ready.family.name,
         "weights_hash": ready.weights_hash,
-        "untrained": ready.untrained,
+        "demo_sized": ready.demo_sized,
         "code_version": code_version(),
         "libraries": {"torch": _torch_version()},
         "device": outcome.device,

@@ -35,7 +35,7 @@ class Ready:
     family: Family
     code: Implementation
     loaded: Loaded
-    untrained: bool
+    demo_sized: bool
 
 
 class Models:
@@ -77,7 +77,7 @@ class Models:
             family,
             code,
             code.load(folder, self.device),
-            bool(version.card.get("untrained")),
+            bool(version.card.get("demo_sized")),
         )
 
     def _shrink(self) -> None:

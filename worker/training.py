@@ -32,6 +32,9 @@ from worker.registry import implementation
 from worker.trainer import Clock, Harness
 from worker.work import Conclude
 
+DEMO_SIZED_S = 600
+"""A model trained for less is of a demo's size; its card and every output of it say so."""
+
 
 @dataclass(frozen=True)
 class _Given:
@@ -141,5 +144,6 @@ def _card(
         "steps": standing.step,
         "best_step": standing.best_step,
         "learning_rate_scale": standing.learning_rate_scale,
+        "demo_sized": standing.elapsed_s < DEMO_SIZED_S,
         "compute_seconds": round(standing.elapsed_s, 1),
     }

@@ -159,10 +159,15 @@ def create_job(body: JobBody) -> Response:
         job = _CREATE[body.kind](session, body)
         session.flush()
         session.refresh(job)
-        lane = Lane.LIGHT if job.state == JobState.VALIDATING else Lane(job.lane)
-        return show_job(session, job), lane
+        return show_job(session, job), _lane(job)
 
     return create_once(202, create)
+
+
+def _lane(job: Job) -> Lane:
+    """Where what waits of a job waits: its steps run on lane `light`."""
+    is_step = job.state in {JobState.VALIDATING, JobState.FINALIZING}
+    return Lane.LIGHT if is_step else Lane(job.lane)
 
 
 def _generation(session: Session, body: JobBody) -> Job:
@@ -256,7 +261,7 @@ def retry_job(path: JobPath) -> Response:
         _require_scope_of(jobs.get(session, caller().tenant_id, path.id))
         job = jobs.retry(session, caller().tenant_id, path.id)
         answer = show_job(session, job)
-        lane = Lane(job.lane)
+        lane = _lane(job)
     hint(lane)
     return jsonify(answer.model_dump(mode="json"))
 

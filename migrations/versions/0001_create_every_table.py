@@ -307,7 +307,6 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(), nullable=False),
         sa.Column("step", sa.BigInteger(), nullable=False),
         sa.Column("prefix", sa.String(), nullable=False),
-        sa.Column("best", sa.Boolean(), server_default="false", nullable=False),
         sa.Column("objective", sa.Float(), nullable=True),
         sa.Column(
             "created_at",

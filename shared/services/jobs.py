@@ -13,6 +13,7 @@ from shared.errors import Conflict, Invalid, NotFound
 from shared.family import Family
 from shared.ids import new_id
 from shared.services import datasets, files, models
+from shared.services.events import add_event
 from shared.services.invalid import invalid
 from shared.services.items import Wanted, check_items
 from shared.services.ledger import cancel as ledger_cancel
@@ -257,12 +258,25 @@ _RECOUNT = text("""
 """)
 
 
-def retry(session: Session, tenant_id: str, id_: str) -> Job:
-    """Queue again whatever of an ended job is not done. Hint its lane after the commit.
+_FAILED_STEP = text("""
+    SELECT step FROM items WHERE job_id = :job AND step <> 'run' AND state = 'failed'
+""")
+_REOPEN_STEP = text("""
+    UPDATE jobs SET state = :state, finished_at = NULL, error = NULL
+    WHERE id = :job AND state = 'failed'
+""")
+_FORGET_STEP = text("DELETE FROM items WHERE job_id = :job AND step = :step AND state = 'failed'")
 
-    Raises Conflict when it has not ended or everything is done.
+
+def retry(session: Session, tenant_id: str, id_: str) -> Job:
+    """Queue again whatever of an ended job is not done, be it a step of its own.
+
+    Hint its lane after the commit. Raises Conflict when it has not ended or everything is done.
     """
     job = get(session, tenant_id, id_)
+    step = session.execute(_FAILED_STEP, {"job": id_}).scalar()
+    if step is not None and job.state == JobState.FAILED:
+        return _retry_step(session, job, Step(step))
     reopened = session.execute(_REOPEN, {"job": id_, "ended": sorted(FINAL_JOB_STATES)})
     if reopened.rowcount == 0:  # type: ignore[attr-defined]
         raise Conflict(f"Job {id_} is {job.state}; it can be retried once it has ended.")
@@ -275,6 +289,16 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
         flows.wake(session, flow_id, items)
     if job.kind == JobKind.INGESTION:
         datasets.prepare_again(session, str(job.dataset_id))
+    session.refresh(job)
+    return job
+
+
+def _retry_step(session: Session, job: Job, step: Step) -> Job:
+    state = JobState.VALIDATING if step is Step.VALIDATE else JobState.FINALIZING
+    session.execute(_REOPEN_STEP, {"job": job.id, "state": state})
+    session.execute(_FORGET_STEP, {"job": job.id, "step": step})
+    add_event(session, job.id, "state", state)
+    add_step(session, job, step)
     session.refresh(job)
     return job
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.errors import Invalid
 from tests.api.client import JOBS, Api, ok, refused, run_queued, walk
 from tests.ledger import assert_sound
 
@@ -71,6 +72,26 @@ class TestInputFile:
         assert [output["text"] for output in third["outputs"]] == ["seed 8", "seed 9"]
         (refusal,) = self.lines(api, job["error_file"])
         assert (refusal["custom_id"], refusal["error"]["param"]) == ("b", "seed")
+        assert_sound()
+
+    def test_a_job_whose_results_could_not_be_written_writes_them_when_retried(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*_: object) -> None:
+            raise Invalid("a fault of this code")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("worker.batches._write", broken)
+            job = self.submit_file(api, b'{"params": {"seed": 4}}')
+        assert (job["state"], job["counts"]["done"]) == ("failed", 1)
+
+        again = ok(api.post(f"{JOBS}/{job['id']}/retry"))
+        run_queued()
+
+        assert again["state"] == "finalizing"
+        ended = ok(api.get(f"{JOBS}/{job['id']}"))
+        assert (ended["state"], ended["error"]) == ("succeeded", None)
+        assert len(self.lines(api, ended["output_file"])) == 1
         assert_sound()
 
     @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ import torch
 
 from shared.families.conditional_gan import ImageParams
 from tests.worker.image.conftest import Host
-from worker.family import Image, Part, Request
+from worker.family import Image, Part, Request, output_seed
 from worker.image.conditional_gan.family import ConditionalGan
 from worker.image.conditional_gan.model import LoadedGan
-from worker.image.conditional_gan.rows import seed_of
 from worker.image.media import encode, grid
 
 ASKED = [
@@ -63,7 +62,7 @@ def test_the_recorded_seed_makes_an_output_alone(gan: LoadedGan):
     for part in parts:
         (alone,) = generate(gan, [ImageParams(seed=part.seed)])
         assert np.array_equal(pixels(alone), pixels(part))
-    assert [part.seed for part in parts] == [seed_of(7, index) for index in range(4)]
+    assert [part.seed for part in parts] == [output_seed(7, index) for index in range(4)]
     assert parts[0].seed == 7
     assert len({pixels(part).tobytes() for part in parts}) == 4
 
@@ -100,7 +99,9 @@ def test_a_grid_has_a_row_per_label_and_a_seed_per_column(gan: LoadedGan):
 
     labels = gan.config["labels"]
     cells = [
-        ImageParams(seed=seed_of(6, column), label=label) for label in labels for column in range(3)
+        ImageParams(seed=output_seed(6, column), label=label)
+        for label in labels
+        for column in range(3)
     ]
     pictures = [Image(pixels(part)) for part in generate(gan, cells)]
     assert np.array_equal(pixels(whole), grid(pictures, 3).pixels_hwc)

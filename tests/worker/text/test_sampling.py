@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from worker.text.causal_lm.sampling import choose, nucleus, output_seed
+from worker.family import output_seed
+from worker.text.causal_lm.sampling import choose, nucleus
 
 
 def generators(seeds) -> list[torch.Generator]:

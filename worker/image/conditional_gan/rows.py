@@ -3,7 +3,6 @@
 Z latent length, L number of labels.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from shared.families.conditional_gan import ImageParams
-from worker.family import JsonDict, Request
+from worker.family import JsonDict, Request, output_seed
 from worker.image.conditional_gan.network import Architecture
 
 LEAST_NORMALS = 16
@@ -30,17 +29,6 @@ class Row:
     facts: JsonDict
 
 
-def seed_of(seed: int, index: int) -> int:
-    """The 32-bit seed of an item's output `index`; output 0 has the item's own seed.
-
-    Asked for alone (n = 1), this seed makes the same output again. A hash, because `seed + index`
-    would be the seed of a neighbouring item, and show its pictures twice.
-    """
-    if index == 0:
-        return seed
-    return int.from_bytes(hashlib.sha256(f"{seed}:{index}".encode()).digest()[:4], "big")
-
-
 def rows_of(requests: Sequence[Request], architecture: Architecture) -> Iterator[Row]:
     """Every picture that the requests need, request after request."""
     for place, request in enumerate(requests):
@@ -48,7 +36,7 @@ def rows_of(requests: Sequence[Request], architecture: Architecture) -> Iterator
         assert isinstance(params, ImageParams)
         assert params.seed is not None, "the host draws a seed at acceptance"
         for index, (label, chosen) in enumerate(_pictures(params, architecture)):
-            seed = seed_of(params.seed, chosen)
+            seed = output_seed(params.seed, chosen)
             yield _row(place, index, seed, label, params.truncation, architecture)
 
 

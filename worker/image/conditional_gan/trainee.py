@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from shared.errors import Permanent
 from shared.families.conditional_gan import ImageTraining
 from worker.dataset import ImageDataset
+from worker.device import fast_precision
 from worker.family import Snapshot
 from worker.image.conditional_gan import model
 from worker.image.conditional_gan.augment import augmentation
@@ -70,7 +71,7 @@ class GanTrainee:
         latent = torch.randn(len(real), self.architecture.latent, generator=self.chance)
         penalise = self.steps % PENALTY_EVERY == 0
 
-        with _fast_precision(self.device):
+        with fast_precision(self.device):
             real = self.augment(real, self.chance)
             fake = self.augment(self.generator(latent.to(self.device), label), self.chance)
 
@@ -191,14 +192,3 @@ def _step(adam: torch.optim.Adam, loss: Tensor) -> None:
     adam.zero_grad()
     loss.backward()
     adam.step()
-
-
-def _fast_precision(device: torch.device) -> torch.autocast:
-    """bfloat16 where the processor computes in it; elsewhere it would be emulated, and slower."""
-    fast = (
-        torch.cuda.is_bf16_supported(including_emulation=False)
-        if device.type == "cuda"
-        else torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    )
-    # No cache: within a step the discriminator's weights change between two uses.
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast, cache_enabled=False)

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 import torch
 
 from shared.families.causal_lm import TextParams
-from worker.family import JsonDict, Part, Text
+from worker.family import JsonDict, Part, Text, output_seed
 from worker.text.causal_lm.model import LoadedText
-from worker.text.causal_lm.sampling import output_seed
 
 STOP_SLACK = 4
 """Tokens decoded beyond a stop text's bytes: special tokens and the first one's lost space."""

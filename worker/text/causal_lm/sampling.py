@@ -3,21 +3,9 @@
 Shapes: B rows of a batch, V entries of the vocabulary, K likeliest.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
-
-
-def output_seed(seed: int, index: int) -> int:
-    """The seed of output `index` of a request: `seed` itself for the first, then hashed from both.
-
-    With n=1 and this seed, a request gives that output alone.
-    """
-    if index == 0:
-        return seed
-    digest = hashlib.sha256(f"{seed}:{index}".encode()).digest()
-    return int.from_bytes(digest[:4], "big")
 
 
 def gumbel_noise(generator: torch.Generator, vocabulary: int) -> torch.Tensor:

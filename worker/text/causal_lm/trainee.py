@@ -5,7 +5,6 @@ Shapes: B windows of a step, T tokens of a window, V entries of the vocabulary.
 
 import copy
 import math
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from shared.families.causal_lm import TextTraining
 from worker.dataset import TextDataset
+from worker.device import fast_precision
 from worker.family import UNWATCHED, Run, Snapshot
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.network import new_llama
@@ -52,6 +52,7 @@ class TextTrainee:
         self._device = device
         self._documents = dataset.documents("train")
         self._steps = 0
+        self._earlier_steps = int(base.config.get("trained_steps") or 0) if base else 0
         self._peak = params.learning_rate * (FINE_TUNING_RATE if base else 1)
         if base is None:
             tokenizer: PreTrainedTokenizerBase = learn_tokenizer(self._documents, params.vocabulary)
@@ -76,7 +77,7 @@ class TextTrainee:
     def advance(self, fraction: float, learning_rate_scale: float) -> dict[str, float]:
         """One step on B windows. Values that are not numbers leave the weights as they were."""
         inputs_bt, targets_bt = self._windows.batch(self._steps)
-        with _autocast(self._device):
+        with fast_precision(self._device):
             logits_btv = self._model(inputs_bt.to(self._device), use_cache=False).logits
         loss = F.cross_entropy(
             logits_btv.float().flatten(0, 1), targets_bt.flatten().to(self._device)
@@ -149,7 +150,7 @@ class TextTrainee:
 
     def save(self, folder: Path) -> None:
         """A Hugging Face folder; `config.json` also says `trained_steps`."""
-        self._served.config.trained_steps = self._steps
+        self._served.config.trained_steps = self._earlier_steps + self._steps
         self._served.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
 
@@ -159,12 +160,3 @@ def _schedule(steps: int, fraction: float) -> float:
     warm = min(1.0, (steps + 1) / WARM_UP_STEPS)
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
     return warm * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
-
-
-def _autocast(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 where the processor has it; elsewhere it is emulated, a hundred times slower."""
-    if device.type == "cuda":
-        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        has_it = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16) if has_it else nullcontext()
