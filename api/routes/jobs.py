@@ -17,7 +17,7 @@ from shared.db import reading, transaction
 from shared.errors import Invalid
 from shared.family import Family
 from shared.queues import hint
-from shared.services import jobs, outputs
+from shared.services import jobs, outputs, retries
 from shared.states import JobKind, JobState, Lane, Scope
 from shared.tables.job import Job
 
@@ -259,7 +259,7 @@ def cancel_job(path: JobPath) -> Response:
 def retry_job(path: JobPath) -> Response:
     with transaction() as session:
         _require_scope_of(jobs.get(session, caller().tenant_id, path.id))
-        job = jobs.retry(session, caller().tenant_id, path.id)
+        job = retries.retry(session, caller().tenant_id, path.id)
         answer = show_job(session, job)
         lane = _lane(job)
     hint(lane)

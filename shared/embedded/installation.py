@@ -37,7 +37,7 @@ def programs(place: Place) -> list[Program]:
         _api(place),
         _worker(place, "generation", GENERATION_LANES),
         _worker(place, "training", [Lane.TRAINING], nice=_TRAINING_NICE),
-        _worker(place, "light", [Lane.LIGHT]),
+        _worker(place, "light", [Lane.LIGHT], threads=1),
         _program(place, "sweeper", ["-m", "worker.sweeper"]),
     ]
 
@@ -51,12 +51,15 @@ def _api(place: Place) -> Program:
     return _program(place, "api", argv, ready=lambda: _answers(address))
 
 
-def _worker(place: Place, name: str, lanes: Sequence[Lane], nice: int = 0) -> Program:
+def _worker(
+    place: Place, name: str, lanes: Sequence[Lane], nice: int = 0, threads: int | None = None
+) -> Program:
+    """`threads` of torch and its libraries: every core, unless one is enough."""
     argv = ["-m", "celery", "-A", "worker.app", "worker", "-Q", ",".join(lanes)]
     # One process per machine and lane: what gossip and mingle would tell, the ledger knows.
     argv += ["-n", f"{name}@%h", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    threads = str(os.cpu_count() or 1)
-    env = {"ATELIER_THREADS": threads, "OMP_NUM_THREADS": threads} | dict(place.env)
+    count = str(threads or os.cpu_count() or 1)
+    env = {"ATELIER_THREADS": count, "OMP_NUM_THREADS": count} | dict(place.env)
     return Program(
         name,
         [sys.executable, *argv],

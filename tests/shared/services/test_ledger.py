@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from shared.db import transaction
-from shared.services import jobs, tenants
+from shared.services import jobs, retries, tenants
 from shared.services.ledger import sweep
 from shared.services.ledger.claim import _CLAIM, Claim, claim
 from shared.services.ledger.commit import Done, Failed, NewOutput, Released, commit
@@ -201,7 +201,7 @@ class TestRetries:
         assert state_of(job.id, tenant.id) == "partial"
 
         with transaction() as session:
-            jobs.retry(session, tenant.id, job.id)
+            retries.retry(session, tenant.id, job.id)
         again = take()
 
         assert [item.seq for item in again.items] == [1]
