@@ -168,6 +168,7 @@ def model_import(name: str, folder: Path, tenant_name: str, family_name: str) ->
     family = catalog.family(family_name)
     with transaction() as session:
         owner = tenants.tenant_named(session, tenant_name)
+        models.check_target(session, owner.id, name, family)
     new = imports.store_folder(owner.id, folder, family)
     with transaction() as session:
         version = models.register(session, owner.id, name, family, new)

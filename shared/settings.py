@@ -102,8 +102,8 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None,
         ge=1,
-        description="Processor threads for torch in a worker; absent: as many as cores, where "
-        "training yields to generation by its priority.",
+        description="Processor threads for torch in a worker; absent: every core, and "
+        "for training all but one where there are more than two.",
     )
     model_memory: int = Field(
         4 * 2**30,

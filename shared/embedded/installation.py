@@ -31,12 +31,19 @@ class Place:
     env: Mapping[str, str]
 
 
-def programs(place: Place) -> list[Program]:
+def programs(place: Place, cores: int | None = None) -> list[Program]:
     """Everything that runs beside the engines, in the order of starting."""
+    cores = cores or os.cpu_count() or 1
     return [
         _api(place),
-        _worker(place, "generation", GENERATION_LANES),
-        _worker(place, "training", [Lane.TRAINING], nice=_TRAINING_NICE),
+        _worker(place, "generation", GENERATION_LANES, threads=cores),
+        _worker(
+            place,
+            "training",
+            [Lane.TRAINING],
+            threads=training_threads(cores),
+            nice=_TRAINING_NICE,
+        ),
         _worker(place, "light", [Lane.LIGHT], threads=1),
         _program(place, "sweeper", ["-m", "worker.sweeper"]),
     ]
@@ -51,14 +58,19 @@ def _api(place: Place) -> Program:
     return _program(place, "api", argv, ready=lambda: _answers(address))
 
 
-def _worker(
-    place: Place, name: str, lanes: Sequence[Lane], nice: int = 0, threads: int | None = None
-) -> Program:
-    """`threads` of torch and its libraries: every core, unless one is enough."""
+def training_threads(cores: int) -> int:
+    """All cores but one, which is left to what people wait for; but two, where there are two: half
+    the machine would mean half the training, and its priority yields them when they are needed.
+    """
+    return min(cores, max(2, cores - 1))
+
+
+def _worker(place: Place, name: str, lanes: Sequence[Lane], threads: int, nice: int = 0) -> Program:
+    """`threads` of torch and its libraries."""
     argv = ["-m", "celery", "-A", "worker.app", "worker", "-Q", ",".join(lanes)]
     # One process per machine and lane: what gossip and mingle would tell, the ledger knows.
     argv += ["-n", f"{name}@%h", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    count = str(threads or os.cpu_count() or 1)
+    count = str(threads)
     env = {"ATELIER_THREADS": count, "OMP_NUM_THREADS": count} | dict(place.env)
     return Program(
         name,

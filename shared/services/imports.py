@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from shared.errors import Invalid
 from shared.family import Family
@@ -20,11 +21,21 @@ def store_folder(tenant_id: str, folder: Path, family: Family) -> NewVersion:
     Raises Invalid when the folder is not such a model.
     """
     paths = _check(folder)
+    config = _config(folder)
     prefix = f"{tenant_id}/models/{new_id('version')}"
     files = put_files(paths, prefix)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     card = {"imported_from": folder.name, "family": family.name}
     return NewVersion(prefix, files, config, card)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise Invalid(f"{folder / 'config.json'} cannot be read: {error}") from None
+    if not isinstance(config, dict):
+        raise Invalid(f"{folder / 'config.json'} is not a JSON object")
+    return config
 
 
 def _check(folder: Path) -> list[Path]:
