@@ -1,6 +1,5 @@
 """Connections to Postgres, the truth about every job: an engine per process, short transactions."""
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,7 +57,8 @@ def _check_idle(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
     """Ask a connection that nobody used for a while whether it still stands; the pool replaces it
     if not. Asking each time, as `pool_pre_ping` does, is a round trip more for each transaction.
     """
-    if time.monotonic() - record.info.get("returned_at", math.inf) < _IDLE_S:
+    returned_at = record.info.get("returned_at")
+    if returned_at is None or time.monotonic() - returned_at < _IDLE_S:
         return
     try:
         engine().dialect.do_ping(connection)

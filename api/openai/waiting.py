@@ -12,13 +12,14 @@ from flask import Response, jsonify, request
 from sqlalchemy.orm import Session
 
 from api.auth import caller
+from api.creates import once
 from api.routes.jobs import show_job
 from shared.db import reading, transaction
 from shared.errors import AtelierError, Conflict, Invalid, Retryable
 from shared.queues import hint
 from shared.services import idempotency, items, jobs, models, outputs
 from shared.settings import settings
-from shared.states import FINAL_JOB_STATES, Lane, Modality
+from shared.states import FINAL_JOB_STATES, JobState, Lane, Modality
 from shared.tables.job import Item, Job
 from shared.tables.model import ModelVersion
 from shared.tables.output import Output
@@ -71,14 +72,12 @@ def _submit(
 ) -> Job:
     """The job of this call; under an Idempotency-Key that was used before, the job of then."""
     common = jobs.Common(caller().tenant_id, priority=10)
-    key = request.headers.get("Idempotency-Key")
-    hash_ = idempotency.request_hash(request.method, request.path, request.get_json())
 
     def create() -> idempotency.Answer:
         return 200, {"job": _create(session, common, model, modality, params, check).id}
 
     with transaction() as session:
-        _, told = idempotency.once(session, common.tenant_id, key, hash_, create)
+        _, told = once(session, create)
         job = jobs.get(session, common.tenant_id, told["job"])
     hint(Lane(job.lane))
     return job
@@ -129,6 +128,8 @@ def _result(job: Job) -> tuple[Job, Made]:
         undone = next(items.undone_items(session, ended), None)
     if undone is None:
         return ended, made
+    if ended.state == JobState.CANCELLED:
+        raise NotInTime  # by another request under the same key, whose time was up
     error = undone.error or {}
     failed = ItemFailed(
         error.get("message", f"The item was {undone.state}."), param=error.get("param")

@@ -10,12 +10,11 @@ import httpx
 import pytest
 
 from shared.errors import Invalid, NotFound, StorageUnavailable, TooLarge
+from shared.s3 import S3Storage, make_client
 from shared.storage import (
     FolderStorage,
     HashingReader,
-    S3Storage,
     Storage,
-    make_s3_client,
     storage,
 )
 from tests.ceph import Ceph
@@ -273,7 +272,7 @@ def test_a_server_that_has_gone_away_is_a_fault_of_the_storage(
 ) -> None:
     put(bucket, "a/b")
     s3_server.stop_gateway()
-    gone = S3Storage("atelier", "", make_s3_client())
+    gone = S3Storage("atelier", "", make_client())
 
     for call in (
         lambda: put(gone, "a"),
