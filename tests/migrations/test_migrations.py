@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from migrations.commands import config, downgrade, upgrade
 from shared.db import engine
 from shared.embedded.engines import Urls
+from shared.errors import Permanent
 from shared.tables.metadata import metadata
 from tests.settings import forget_settings
 
@@ -150,3 +151,12 @@ def test_a_missing_column_would_be_noticed(empty: Engine) -> None:
     (difference,) = differences(empty)
 
     assert difference[0] == "add_column"
+
+
+def test_a_database_of_a_newer_release_is_refused_with_a_remedy(empty: Engine) -> None:
+    upgrade()
+    with empty.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(Permanent, match="newer Atelier"):
+        upgrade()
