@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event, Thread
 
 import openai
 import pytest
@@ -16,7 +15,7 @@ from shared.services import imports, models
 from shared.states import Lane
 from shared.tables.tenant import Tenant
 from tests.settings import forget_settings
-from worker.runner import drain
+from tests.threads import draining, serving
 
 
 @pytest.fixture
@@ -30,21 +29,8 @@ def address(data: Path, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Iter
     with transaction() as session:
         models.register(session, tenant.id, "stories", family, version)
     server = make_server("127.0.0.1", 0, create_app(), threaded=True)
-    ended = Event()
-
-    def work() -> None:
-        while not ended.is_set():
-            drain(Lane.TEXT)
-            ended.wait(0.02)
-
-    threads = [Thread(target=server.serve_forever), Thread(target=work)]
-    for thread in threads:
-        thread.start()
-    yield f"http://127.0.0.1:{server.port}/v1"
-    server.shutdown()
-    ended.set()
-    for thread in threads:
-        thread.join()
+    with serving(server), draining(Lane.TEXT):
+        yield f"http://127.0.0.1:{server.port}/v1"
     server.server_close()
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from shared.settings import settings
 from shared.states import Lane
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, ok, refused
+from tests.threads import draining
 from worker.runner import drain
 
 COMPLETIONS = "/v1/completions"
@@ -36,18 +36,8 @@ def worker(stories: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A worker of lane `text` in a thread, and callers who wait until it has loaded torch."""
     monkeypatch.setenv("ATELIER_WAIT_SECONDS", "240")
     settings.cache_clear()
-    ended = Event()
-
-    def work() -> None:
-        while not ended.is_set():
-            drain(Lane.TEXT)
-            ended.wait(0.02)
-
-    thread = Thread(target=work, name="worker")
-    thread.start()
-    yield
-    ended.set()
-    thread.join()
+    with draining(Lane.TEXT):
+        yield
 
 
 @pytest.mark.usefixtures("stories", "worker")

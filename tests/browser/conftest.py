@@ -1,7 +1,6 @@
 """A real Chromium on a served dashboard with real outputs in it."""
 
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from api.dashboard.accounts import add_user
 from shared.states import Lane, Role
 from shared.tables.tenant import Tenant
 from tests.ledger import submit
+from tests.threads import serving
 
 CHROMIUM = Path("/usr/bin/chromium")
 _ARGS = [
@@ -57,11 +57,8 @@ def site(tenant: Tenant, stand_in: str) -> Iterator[Site]:
     drain(Lane.TEXT)
     password = add_user("rita@example.org", tenant.name, Role.ADMIN)
     server = make_server("127.0.0.1", 0, create_app(), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield Site(f"http://127.0.0.1:{server.server_port}", "rita@example.org", password)
-    server.shutdown()
-    thread.join()
+    with serving(server):
+        yield Site(f"http://127.0.0.1:{server.server_port}", "rita@example.org", password)
     server.server_close()
 
 

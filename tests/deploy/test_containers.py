@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +19,7 @@ from shared.embedded.valkey import answers
 from shared.services import workers
 from shared.states import Lane
 from tests.deploy.composed import ROOT, WORKERS
+from tests.threads import serving
 
 
 def test_postgres_is_set_as_the_embedded_one(
@@ -124,12 +124,8 @@ class S3(ThreadingHTTPServer):
 
 @contextmanager
 def serving_s3() -> Iterator[S3]:
-    with S3() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with S3() as server, serving(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def make_bucket(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -122,10 +123,8 @@ def fast_stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("fast_stop")
 def test_a_cancelled_job_stops_while_its_items_run(tenant: Tenant) -> None:
-    from threading import Thread
-
     job = submit(tenant.id, [{"seconds": 30}])
-    running = Thread(target=drain, args=(Lane.TEXT,))
+    running = Thread(target=drain, args=(Lane.TEXT,), daemon=True)
     running.start()
     await_state(tenant, job, "running")
     with transaction() as session:

@@ -1,0 +1,53 @@
+"""Threads of a test's own, which end with the test however it ends."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import Protocol
+
+from shared.states import Lane
+
+
+class _Server(Protocol):
+    def serve_forever(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+
+@contextmanager
+def beside(target: Callable[[], None], stop: Callable[[], None]) -> Iterator[None]:
+    """Run `target` in a thread; at the end `stop` must make it return.
+
+    A daemon: a thread that does not end may fail its test, and never keeps pytest from ending.
+    """
+    thread = Thread(target=target, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(timeout=60)
+    assert not thread.is_alive()
+
+
+@contextmanager
+def serving(server: _Server) -> Iterator[None]:
+    """A server that answers while the block runs."""
+    with beside(server.serve_forever, server.shutdown):
+        yield
+
+
+@contextmanager
+def draining(lane: Lane) -> Iterator[None]:
+    """A worker of one lane in this process."""
+    from worker.runner import drain
+
+    ended = Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            drain(lane)
+            ended.wait(0.02)
+
+    with beside(work, ended.set):
+        yield
