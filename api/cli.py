@@ -16,8 +16,9 @@ from shared import catalog
 from shared.db import transaction
 from shared.errors import AtelierError
 from shared.services import imports, models, tenants
+from shared.services.ledger import pause
 from shared.settings import settings
-from shared.states import Role, Scope
+from shared.states import Lane, Role, Scope
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -98,12 +99,40 @@ def tenant() -> None:
 @tenant.command("add")
 @click.argument("name")
 @click.option("--weight", type=click.FloatRange(min=0.001), default=1.0, show_default=True)
+@click.option(
+    "--max-running", type=click.IntRange(min=1), help="Most of its items at once in a lane."
+)
 @says_errors
-def tenant_add(name: str, weight: float) -> None:
+def tenant_add(name: str, weight: float, max_running: int | None) -> None:
     """Add a tenant; prints its id."""
     _use_local()
     with transaction() as session:
-        click.echo(tenants.add_tenant(session, name, weight).id)
+        click.echo(tenants.add_tenant(session, name, weight, max_running).id)
+
+
+@main.group()
+def lane() -> None:
+    """Lanes: what workers listen to."""
+
+
+@lane.command("pause")
+@click.argument("name", type=click.Choice([lane.value for lane in Lane]))
+@says_errors
+def lane_pause(name: str) -> None:
+    """Have workers claim nothing from a lane, and put back what they hold of it."""
+    _use_local()
+    with transaction() as session:
+        pause.pause_lane(session, Lane(name))
+
+
+@lane.command("resume")
+@click.argument("name", type=click.Choice([lane.value for lane in Lane]))
+@says_errors
+def lane_resume(name: str) -> None:
+    """Have a paused lane served again."""
+    _use_local()
+    with transaction() as session:
+        pause.resume_lane(session, Lane(name))
 
 
 @main.group()

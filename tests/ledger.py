@@ -10,7 +10,10 @@ from sqlalchemy.orm import Session
 
 from shared import catalog
 from shared.db import transaction
-from shared.services import jobs, models
+from shared.services import jobs, models, tenants
+from shared.services.ledger.claim import Claim, claim
+from shared.services.ledger.commit import Done, NewOutput, Released, commit
+from shared.states import Lane
 from shared.tables.job import Job
 from shared.tables.model import ModelVersion
 
@@ -22,32 +25,78 @@ def add_stand_in(tenant_id: str, name: str = "stand-in") -> ModelVersion:
         return models.register(session, tenant_id, name, catalog.family("stand_in"), new)
 
 
-def submit(tenant_id: str, params: Sequence[dict[str, Any]], priority: int = 0) -> Job:
+def add_other_tenant(name: str = "other", **values: Any) -> str:
+    """The id of one more tenant, who may use a stand-in of its own."""
+    with transaction() as session:
+        id_ = tenants.add_tenant(session, name, **values).id
+    add_stand_in(id_)
+    return id_
+
+
+def submit(
+    tenant_id: str, params: Sequence[dict[str, Any]], model: str = "stand-in", **common: Any
+) -> Job:
     """Accept a generation job, one item for each of `params`."""
     with transaction() as session:
-        common = jobs.Common(tenant_id, priority)
         wanted = [jobs.Wanted(each) for each in params]
-        return jobs.create_generation(session, common, "stand-in", wanted)
+        return jobs.create_generation(session, jobs.Common(tenant_id, **common), model, wanted)
+
+
+OUTPUT = NewOutput(0, "text/plain", "key", 1, "0" * 64, 1, {}, {}, {})
+
+
+def take(count: int = 16, lane: Lane = Lane.TEXT, warm: Sequence[str] = ()) -> Claim:
+    """Claim as a worker would."""
+    with transaction() as session:
+        return claim(session, lane, "worker", count, warm)
+
+
+def finish(found: Claim) -> set[int]:
+    """Commit everything of a claim as done. Returns what was not fenced."""
+    with transaction() as session:
+        results = [Done(item.id, [OUTPUT]) for item in found.items]
+        return commit(session, found.token, results).items
+
+
+def release(found: Claim) -> None:
+    """Give everything of a claim back."""
+    with transaction() as session:
+        commit(session, found.token, [Released(item.id) for item in found.items])
+
+
+def look(job: Job) -> Job:
+    """The job as it stands now."""
+    with transaction() as session:
+        return jobs.get(session, job.tenant_id, job.id)
+
+
+def execute(statement: str) -> None:
+    """Change the database behind the ledger's back, as time or a fault would."""
+    with transaction() as session:
+        session.execute(text(statement))
 
 
 _FAULTS = {
     "a job's counters differ from a recount": """
         SELECT jobs.id FROM jobs LEFT JOIN items ON items.job_id = jobs.id AND items.step = 'run'
         GROUP BY jobs.id
-        HAVING (jobs.total, jobs.queued, jobs.running, jobs.done, jobs.failed, jobs.cancelled)
+        HAVING (jobs.total, jobs.queued, jobs.running, jobs.done, jobs.failed, jobs.cancelled,
+            jobs.expired)
             IS DISTINCT FROM (count(items.id), count(*) FILTER (WHERE items.state = 'queued'),
                 count(*) FILTER (WHERE items.state = 'running'),
                 count(*) FILTER (WHERE items.state = 'done'),
                 count(*) FILTER (WHERE items.state = 'failed'),
-                count(*) FILTER (WHERE items.state = 'cancelled'))""",
+                count(*) FILTER (WHERE items.state = 'cancelled'),
+                count(*) FILTER (WHERE items.state = 'expired'))""",
     "a flow's counters differ from a recount": """
-        SELECT flows.id FROM flows LEFT JOIN items ON items.flow_id = flows.id GROUP BY flows.id
+        SELECT flows.id FROM flows LEFT JOIN items ON items.flow_id = flows.id
+        LEFT JOIN queue ON queue.item_id = items.id GROUP BY flows.id
         HAVING (flows.queued, flows.running) IS DISTINCT FROM (
-            count(*) FILTER (WHERE items.state = 'queued'),
-            count(*) FILTER (WHERE items.state = 'running'))""",
+            count(queue.item_id), count(*) FILTER (WHERE items.state = 'running'))""",
     "an item waits without a queue row, or a queue row stands without a waiting item": """
         SELECT coalesce(waiting.id, queue.item_id)
-        FROM (SELECT id FROM items WHERE state = 'queued') waiting
+        FROM (SELECT items.id FROM items JOIN jobs ON jobs.id = items.job_id
+            WHERE items.state = 'queued' AND jobs.state <> 'paused') waiting
         FULL JOIN queue ON queue.item_id = waiting.id
         WHERE waiting.id IS NULL OR queue.item_id IS NULL""",
     "an item runs without the lease that it names": """
@@ -61,8 +110,13 @@ _FAULTS = {
         HAVING count(outputs.id) <>
             CASE WHEN items.state = 'done' THEN (items.params->>'n')::int ELSE 0 END""",
     "a job has ended with items that have not": """
-        SELECT id FROM jobs WHERE state IN ('succeeded', 'partial', 'failed', 'cancelled')
+        SELECT id FROM jobs
+        WHERE state IN ('succeeded', 'partial', 'failed', 'cancelled', 'expired')
         AND queued + running > 0""",
+    "a job whose items have all ended has not": """
+        SELECT id FROM jobs WHERE state IN ('queued', 'running', 'paused', 'cancelling')
+        AND queued + running = 0 AND NOT EXISTS (
+            SELECT FROM items WHERE job_id = jobs.id AND state IN ('queued', 'running'))""",
 }
 
 

@@ -36,6 +36,11 @@ class Host:
         return Models(self.device, settings().model_memory)
 
     @property
+    def warm(self) -> list[str]:
+        """The model versions that it holds in memory."""
+        return self.models.versions() if "models" in self.__dict__ else []
+
+    @property
     def device_name(self) -> str:
         """What the dashboard and records say of the device; `none` before it was needed."""
         if "device" not in self.__dict__:

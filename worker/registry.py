@@ -64,6 +64,10 @@ class Models:
         """What is held, the least recently used first."""
         return [ready.name for ready in list(self._held.values())]
 
+    def versions(self) -> list[str]:
+        """Ids of what is held."""
+        return list(self._held)
+
     def _load(self, version_id: str) -> Ready:
         with transaction() as session:
             model, version = models.version_by_id(session, version_id)

@@ -55,7 +55,7 @@ class _Batch:
     @property
     def is_generation(self) -> bool:
         first = self.claim.items[0]
-        return first.kind == JobKind.GENERATION and first.step is Step.RUN
+        return first.kind == JobKind.GENERATION and first.step == Step.RUN
 
 
 class _Turn:
@@ -96,7 +96,7 @@ class _Turn:
 
     def _claim(self) -> _Batch:
         with transaction() as session:
-            found = claim(session, self.lane, self.host.name, BATCH)
+            found = claim(session, self.lane, self.host.name, BATCH, self.host.warm)
         lease = Lease(found.token, self.host.keeper)
         if found.items:
             lease.hold()

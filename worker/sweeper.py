@@ -15,7 +15,7 @@ from shared.db import transaction
 from shared.errors import Retryable
 from shared.queues import hint, lanes_without_hint
 from shared.services import models
-from shared.services.ledger import sweep
+from shared.services.ledger import expire, sweep
 from shared.settings import settings
 from worker.cache import remove
 
@@ -32,6 +32,15 @@ def recover_leases() -> None:
         if lane is not None:
             log.warning("lease %s had run out; its items are queued again", token)
             hint(lane)
+
+
+def expire_jobs() -> None:
+    """End what has not started of jobs whose deadline has passed."""
+    with transaction() as session:
+        overdue = expire.overdue_jobs(session)
+    for job_id in overdue:
+        with transaction() as session:
+            expire.expire(session, job_id)
 
 
 def restore_hints() -> None:
@@ -62,6 +71,7 @@ def tidy_trainings() -> None:
 
 PASSES: tuple[Callable[[], None], ...] = (
     recover_leases,
+    expire_jobs,
     restore_hints,
     tidy_trainings,
     forget_old,

@@ -23,13 +23,13 @@ class Work(Protocol):
         """Do the work and say how to write it down. Raises Stopped, Retryable or Permanent."""
 
 
-def work_for(kind: str, step: Step) -> Work:
+def work_for(kind: str, step: str) -> Work:
     """The code for a long item. Imported at need: lane `light` runs without torch."""
-    if step is Step.VALIDATE:
+    if step == Step.VALIDATE:
         from worker.batches import validate
 
         return validate
-    if step is Step.FINALIZE:
+    if step == Step.FINALIZE:
         from worker.batches import finalize
 
         return finalize

@@ -10,21 +10,28 @@ from werkzeug.wrappers import Response as AnyResponse
 from api.contents import send
 from api.dashboard.shown import HEIGHT, WIDTH, curves
 from shared.db import reading, transaction
+from shared.queues import hint
 from shared.services import items, jobs, outputs
 from shared.services.events import event_of, events_of
 from shared.services.pages import Cursor
-from shared.states import JobKind, JobState, Role
-from shared.tables.job import Event
+from shared.states import JobKind, JobState, Lane, Role
+from shared.tables.job import Event, Job
 
 _PAGE = 25
 _OUTPUTS = 60
+
+CHANGES = {"cancel": jobs.cancel, "pause": jobs.pause, "resume": jobs.resume}
+"""What an admin may do to a job that has not ended."""
 
 
 def add_to(pages: Blueprint) -> None:
     pages.add_url_rule("/jobs", "jobs", list_)
     pages.add_url_rule("/jobs/<id_>", "job", show)
     pages.add_url_rule("/jobs/<id_>/live", "job_live", live)
-    pages.add_url_rule("/jobs/<id_>/cancel", "cancel_job", cancel, methods=["POST"])
+    for what in CHANGES:
+        pages.add_url_rule(
+            f"/jobs/<id_>/{what}", f"{what}_job", change, defaults={"what": what}, methods=["POST"]
+        )
     pages.add_url_rule("/jobs/<id_>/sheets/<int:event_id>", "sheet", sheet)
     pages.add_url_rule("/outputs/<id_>/content", "content", content)
 
@@ -86,7 +93,7 @@ def _found(id_: str) -> dict[str, Any]:
         "outputs": made,
         "undone": undone,
         "plot": (WIDTH, HEIGHT),
-        "may_cancel": current_user.role == Role.ADMIN and not JobState(job.state).final,
+        "may": _choices(job) if current_user.role == Role.ADMIN else [],
     }
 
 
@@ -99,11 +106,21 @@ def _metric_values(event: Event) -> tuple[float, dict[str, float]]:
     return event.data.get("step", 0), values
 
 
-def cancel(id_: str) -> AnyResponse:
+def _choices(job: Job) -> list[str]:
+    if job.state == JobState.PAUSED:
+        return ["resume", "cancel"]
+    if job.state in {JobState.QUEUED, JobState.RUNNING}:
+        return ["pause", "cancel"]
+    return ["cancel"] if job.state == JobState.VALIDATING else []
+
+
+def change(id_: str, what: str) -> AnyResponse:
     if current_user.role != Role.ADMIN:
-        abort(403, "Only an admin may cancel jobs.")
+        abort(403, f"Only an admin may {what} jobs.")
     with transaction() as session:
-        jobs.cancel(session, current_user.tenant_id, id_)
+        job = CHANGES[what](session, current_user.tenant_id, id_)
+    if what == "resume":
+        hint(Lane(job.lane))
     return redirect(url_for("pages.job", id_=id_))
 
 

@@ -1,5 +1,7 @@
-"""Jobs: submit, look, cancel, retry; their items, events and outputs."""
+"""Jobs: submit, look, cancel, pause, resume, retry; their outputs."""
 
+import time
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from flask import Response, jsonify
@@ -12,7 +14,7 @@ from api.creates import create_once
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.routes.outputs import show_outputs
-from api.times import seconds, seconds_or_none
+from api.times import LAST_SECOND, seconds, seconds_or_none
 from shared.db import reading, transaction
 from shared.errors import Invalid
 from shared.family import Family
@@ -65,7 +67,19 @@ class JobBody(BaseModel):
     params: dict[str, Any] | None = Field(
         None, description="For training: the family's parameters."
     )
-    priority: int = Field(0, ge=-100, le=100, description="Higher runs sooner, within the tenant.")
+    priority: int = Field(
+        0,
+        ge=-100,
+        le=100,
+        description="Higher runs sooner, within the tenant: each point overtakes what was "
+        "submitted up to a minute before.",
+    )
+    deadline: int | None = Field(
+        None,
+        gt=0,
+        le=LAST_SECOND,
+        description="Seconds since 1970; what has not started by then expires.",
+    )
     metadata: Metadata = {}
 
 
@@ -96,6 +110,7 @@ class JobAnswer(BaseModel):
     error_file: str | None
     params: dict[str, Any]
     priority: int
+    deadline: int | None
     counts: Counts
     progress: float = Field(description="0 to 1.")
     position: int | None = Field(description="About how many items run first; an estimate.")
@@ -123,6 +138,7 @@ def show_job(session: Session, job: Job) -> JobAnswer:
         error_file=job.error_file_id,
         params=job.params or {},
         priority=job.priority or 0,
+        deadline=seconds_or_none(job.deadline),
         counts=counts,
         progress=round(jobs.progress(job), 4),
         position=jobs.position(session, job),
@@ -209,7 +225,15 @@ def _require_scope_of(job: Job) -> None:
 
 
 def _common(body: JobBody) -> jobs.Common:
-    return jobs.Common(caller().tenant_id, body.priority, body.metadata)
+    return jobs.Common(caller().tenant_id, body.priority, _deadline(body), body.metadata)
+
+
+def _deadline(body: JobBody) -> datetime | None:
+    if body.deadline is None:
+        return None
+    if body.deadline <= time.time():
+        raise Invalid("deadline: it has passed; give seconds since 1970", param="deadline")
+    return datetime.fromtimestamp(body.deadline, UTC)
 
 
 def _required(body: JobBody, name: str) -> str:
@@ -251,6 +275,26 @@ def cancel_job(path: JobPath) -> Response:
         answer = show_job(session, job)
     if answer.state is JobState.FINALIZING:
         hint(Lane.LIGHT)
+    return jsonify(answer.model_dump(mode="json"))
+
+
+@blueprint.post("/<string:id>/pause", responses={200: JobAnswer}, summary="Pause a job")
+@needs(Scope.GENERATE, Scope.TRAIN)
+def pause_job(path: JobPath) -> Response:
+    with transaction() as session:
+        _require_scope_of(jobs.get(session, caller().tenant_id, path.id))
+        answer = show_job(session, jobs.pause(session, caller().tenant_id, path.id))
+    return jsonify(answer.model_dump(mode="json"))
+
+
+@blueprint.post("/<string:id>/resume", responses={200: JobAnswer}, summary="Resume a paused job")
+@needs(Scope.GENERATE, Scope.TRAIN)
+def resume_job(path: JobPath) -> Response:
+    with transaction() as session:
+        _require_scope_of(jobs.get(session, caller().tenant_id, path.id))
+        job = jobs.resume(session, caller().tenant_id, path.id)
+        answer = show_job(session, job)
+    hint(Lane(job.lane))
     return jsonify(answer.model_dump(mode="json"))
 
 

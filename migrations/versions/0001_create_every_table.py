@@ -22,7 +22,6 @@ def upgrade() -> None:
         sa.Column("custom_id", sa.String(), nullable=True),
         sa.Column("params", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("flow_id", sa.Integer(), nullable=False),
-        sa.Column("priority", sa.SmallInteger(), server_default="0", nullable=False),
         sa.Column("batch_key", sa.String(), nullable=False),
         sa.Column("cost", sa.REAL(), server_default="1", nullable=False),
         sa.Column("attempt", sa.SmallInteger(), server_default="0", nullable=False),
@@ -57,7 +56,7 @@ def upgrade() -> None:
         "queue",
         sa.Column("item_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("flow_id", sa.Integer(), nullable=False),
-        sa.Column("rank", sa.SmallInteger(), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("batch_key", sa.String(), nullable=False),
         sa.Column("cost", sa.REAL(), nullable=False),
         sa.Column(

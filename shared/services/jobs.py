@@ -1,7 +1,8 @@
-"""Jobs: accepting each kind, looking at them, cancelling and retrying them."""
+"""Jobs: accepting each kind, looking at them, cancelling and pausing them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,8 @@ from shared.services import datasets, files, models
 from shared.services.invalid import invalid
 from shared.services.items import Wanted, check_items
 from shared.services.ledger import cancel as ledger_cancel
+from shared.services.ledger import flows
+from shared.services.ledger import pause as ledger_pause
 from shared.services.ledger.accept import NewItem, add_items, add_step
 from shared.services.pages import Cursor, Page, page
 from shared.states import JobKind, JobState, Lane, Step
@@ -33,6 +36,8 @@ class Common:
 
     tenant_id: str
     priority: int = 0
+    deadline: datetime | None = None
+    """What has not started by then expires."""
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -77,6 +82,7 @@ def _generation_job(common: Common, model: Model, version: ModelVersion, referen
         state=JobState.QUEUED,
         lane=Lane(model.modality),
         priority=common.priority,
+        deadline=common.deadline,
         family=model.family,
         model=reference,
         model_version_id=version.id,
@@ -154,6 +160,7 @@ def _long_job(common: Common, kind: JobKind, family: str, model: str, dataset_id
         state=JobState.QUEUED,
         lane=Lane.TRAINING,
         priority=common.priority,
+        deadline=common.deadline,
         family=family,
         model=model,
         dataset_id=dataset_id,
@@ -222,6 +229,7 @@ def position(session: Session, job: Job) -> int | None:
     """
     if job.queued == 0 or job.state not in {JobState.QUEUED, JobState.RUNNING}:
         return None
+    flows.apply(session)
     names = {"lane": job.lane, "tenant": job.tenant_id}
     return int(session.execute(_AHEAD, names).scalar_one())
 
@@ -231,6 +239,26 @@ def cancel(session: Session, tenant_id: str, id_: str) -> Job:
     job = get(session, tenant_id, id_)
     if not ledger_cancel.cancel(session, job) and job.state != JobState.CANCELLING:
         raise Conflict(f"Job {id_} is {job.state}; it cannot be cancelled any more.")
+    session.refresh(job)
+    return job
+
+
+def pause(session: Session, tenant_id: str, id_: str) -> Job:
+    """Keep a job from running until it is resumed. Raises Conflict when it neither waits nor
+    runs.
+    """
+    job = get(session, tenant_id, id_)
+    if not ledger_pause.pause(session, job) and job.state != JobState.PAUSED:
+        raise Conflict(f"Job {id_} is {job.state}; only a queued or running job can be paused.")
+    session.refresh(job)
+    return job
+
+
+def resume(session: Session, tenant_id: str, id_: str) -> Job:
+    """Let a paused job run on. Hint its lane after the commit. Raises Conflict."""
+    job = get(session, tenant_id, id_)
+    if not ledger_pause.resume(session, job):
+        raise Conflict(f"Job {id_} is {job.state}; only a paused job can be resumed.")
     session.refresh(job)
     return job
 

@@ -6,26 +6,20 @@ from sqlalchemy.orm import Session
 from shared.errors import Conflict
 from shared.services import datasets, jobs
 from shared.services.events import add_event
-from shared.services.ledger import flows
 from shared.services.ledger.accept import add_step
+from shared.services.ledger.waiting import enqueue
 from shared.states import FINAL_JOB_STATES, JobKind, JobState, Step
 from shared.tables.job import Job
 
 _REOPEN = text("""
-    UPDATE jobs SET state = 'queued', finished_at = NULL, error = NULL, progress = 0
+    UPDATE jobs SET state = 'queued', finished_at = NULL, error = NULL, progress = 0,
+        -- A deadline that has passed would end it again at once.
+        deadline = CASE WHEN deadline > now() THEN deadline END
     WHERE id = :job AND state = ANY(:ended)
 """)
 _AGAIN = text("""
-    WITH again AS (
-        UPDATE items SET state = 'queued', attempt = 0, crashes = 0, error = NULL,
-            finished_at = NULL
-        WHERE job_id = :job AND step = 'run' AND state IN ('failed', 'cancelled', 'expired')
-        RETURNING id, flow_id, priority, batch_key, cost
-    ), queued AS (
-        INSERT INTO queue (item_id, flow_id, rank, batch_key, cost)
-        SELECT id, flow_id, -priority, batch_key, cost FROM again
-    )
-    SELECT flow_id, count(*) AS count FROM again GROUP BY flow_id
+    UPDATE items SET state = 'queued', attempt = 0, crashes = 0, error = NULL, finished_at = NULL
+    WHERE job_id = :job AND step = 'run' AND state IN ('failed', 'cancelled', 'expired')
 """)
 _RECOUNT = text("""
     UPDATE jobs SET queued = queued + :count, failed = 0, cancelled = 0, expired = 0 WHERE id = :job
@@ -54,13 +48,11 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
     reopened = session.execute(_REOPEN, {"job": id_, "ended": sorted(FINAL_JOB_STATES)})
     if reopened.rowcount == 0:  # type: ignore[attr-defined]
         raise Conflict(f"Job {id_} is {job.state}; it can be retried once it has ended.")
-    again = [(row[0], int(row[1])) for row in session.execute(_AGAIN, {"job": id_})]
-    if not again:
+    count = session.execute(_AGAIN, {"job": id_}).rowcount  # type: ignore[attr-defined]
+    if count == 0:
         raise Conflict(f"Every item of job {id_} is done; there is nothing to retry.")
-    count = sum(items for _, items in again)
     session.execute(_RECOUNT, {"job": id_, "count": count})
-    for flow_id, items in again:
-        flows.wake(session, flow_id, items)
+    enqueue(session, id_)
     if job.kind == JobKind.INGESTION:
         datasets.prepare_again(session, str(job.dataset_id))
     session.refresh(job)

@@ -37,9 +37,11 @@ class Caller:
     scopes: frozenset[Scope]
 
 
-def add_tenant(session: Session, name: str, weight: float = 1.0) -> Tenant:
+def add_tenant(
+    session: Session, name: str, weight: float = 1.0, max_running: int | None = None
+) -> Tenant:
     """A new tenant. Raises Conflict when the name is taken."""
-    tenant = Tenant(id=new_id("tenant"), name=name, weight=weight)
+    tenant = Tenant(id=new_id("tenant"), name=name, weight=weight, max_running=max_running)
     session.add(tenant)
     try:
         session.flush()

@@ -7,6 +7,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from shared.services.ledger.pause import paused_lanes
 from shared.states import Lane
 from shared.tables.ledger import Worker
 
@@ -23,6 +24,7 @@ class LaneLoad:
     lane: Lane
     queued: int
     running: int
+    paused: bool
 
 
 def report(
@@ -45,9 +47,10 @@ def alive(session: Session, within_s: float = 60) -> Sequence[Worker]:
 def lane_loads(session: Session, tenant_id: str) -> list[LaneLoad]:
     """Every lane with a tenant's load in it."""
     found = {row.lane: row for row in session.execute(_LANES, {"tenant": tenant_id})}
+    paused = set(paused_lanes(session))
     return [
-        LaneLoad(lane, int(found[lane].queued), int(found[lane].running))
+        LaneLoad(lane, int(found[lane].queued), int(found[lane].running), lane in paused)
         if lane in found
-        else LaneLoad(lane, 0, 0)
+        else LaneLoad(lane, 0, 0, lane in paused)
         for lane in Lane
     ]

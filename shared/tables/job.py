@@ -38,6 +38,13 @@ class Job(Base):
                 "state NOT IN ('succeeded', 'partial', 'failed', 'cancelled', 'expired')"
             ),
         ),
+        Index(
+            "jobs_by_deadline",
+            "deadline",
+            postgresql_where=text(
+                "deadline IS NOT NULL AND state IN ('validating', 'queued', 'running', 'paused')"
+            ),
+        ),
         # Half-empty pages: a counter's update stays on its page and touches no index.
         {"postgresql_with": {"fillfactor": "50"}},
     )
@@ -50,7 +57,9 @@ class Job(Base):
     """A member of shared.states.JobState."""
     lane: Mapped[str] = mapped_column(String)
     priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
-    """Higher runs sooner, within its tenant."""
+    """Higher runs sooner, within its tenant; see services/ledger/waiting.py."""
+    deadline: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    """What has not started by then expires."""
     family: Mapped[str | None] = mapped_column(String)
     model: Mapped[str | None] = mapped_column(String)
     """As the client named it: the model to run, or to make."""
@@ -103,7 +112,6 @@ class Item(Base):
     custom_id: Mapped[str | None] = mapped_column(String)
     params: Mapped[dict[str, Any]] = mapped_column(JSONB)
     flow_id: Mapped[int] = mapped_column(Integer)
-    priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     batch_key: Mapped[str] = mapped_column(String)
     cost: Mapped[float] = mapped_column(REAL, server_default="1")
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default="0")

@@ -1,4 +1,6 @@
-"""The moving parts of the ledger: flows, the queue, leases, workers, idempotency keys."""
+"""The moving parts of the ledger: flows, paused lanes, the queue, leases, workers, idempotency
+keys.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -43,6 +45,15 @@ class Flow(Base):
     running: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
 
+class PausedLane(Base):
+    """A lane from which nothing is claimed until it is resumed."""
+
+    __tablename__ = "paused_lanes"
+
+    lane: Mapped[str] = mapped_column(String, primary_key=True)
+    paused_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
 class QueueRow(Base):
     """An item that waits. Narrow and short-lived: a claim deletes it."""
 
@@ -62,8 +73,8 @@ class QueueRow(Base):
 
     item_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     flow_id: Mapped[int] = mapped_column(Integer)
-    rank: Mapped[int] = mapped_column(SmallInteger)
-    """The item's priority, negated: lower goes first, so that the index is read upwards."""
+    rank: Mapped[int] = mapped_column(Integer)
+    """Lower goes first; see services/ledger/waiting.py."""
     batch_key: Mapped[str] = mapped_column(String)
     """Items of one key may share a forward pass."""
     cost: Mapped[float] = mapped_column(REAL)
@@ -89,7 +100,7 @@ class Lease(Base):
     stage: Mapped[str] = mapped_column(String)
     """A member of shared.states.Stage."""
     stop: Mapped[str | None] = mapped_column(String)
-    """A member of shared.states.Stop, once somebody asked."""
+    """Shutdown, once its worker was told to end; see services/ledger/leases.py."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import ARRAY, DateTime, Float, ForeignKey, LargeBinary, String, func
+from sqlalchemy import ARRAY, DateTime, Float, ForeignKey, Integer, LargeBinary, String, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.tables.base import Base
@@ -17,6 +17,8 @@ class Tenant(Base):
     name: Mapped[str] = mapped_column(String, unique=True)
     weight: Mapped[float] = mapped_column(Float, server_default="1")
     """Its share of each lane, against the others'."""
+    max_running: Mapped[int | None] = mapped_column(Integer)
+    """Most of its items that may run at once in a lane; absent: as many as there are workers."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 

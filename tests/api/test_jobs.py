@@ -1,6 +1,7 @@
-"""Jobs: submitted, looked at, listed, cancelled, retried; their items and events."""
+"""Jobs: submitted, looked at, listed, cancelled, paused, retried; their items and events."""
 
 import json
+import time
 from itertools import chain
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 from shared.errors import Invalid
 from tests.api.client import JOBS, Api, ok, refused, run_queued, walk
-from tests.ledger import assert_sound
+from tests.ledger import assert_sound, execute
+from worker.sweeper import sweep_once
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
@@ -266,3 +268,52 @@ class TestItemsAndEvents:
         response = api.get(f"{JOBS}/{job['id']}/{list_}", **{field: "x"})
 
         assert refused(response, 400)["param"] == field
+
+
+class TestPausesAndDeadlines:
+    def test_a_job_is_paused_and_resumed(self, api: Api) -> None:
+        job = api.submit({}, {})
+
+        paused = ok(api.post(f"{JOBS}/{job['id']}/pause"))
+        assert (paused["state"], paused["position"]) == ("paused", None)
+        run_queued()
+        assert ok(api.get(f"{JOBS}/{job['id']}"))["counts"]["queued"] == 2
+
+        assert ok(api.post(f"{JOBS}/{job['id']}/resume"))["state"] == "queued"
+        run_queued()
+        assert ok(api.get(f"{JOBS}/{job['id']}"))["state"] == "succeeded"
+
+    def test_an_ended_job_cannot_be_paused(self, api: Api) -> None:
+        job = api.run({})
+
+        error = refused(api.post(f"{JOBS}/{job['id']}/pause"), 409)
+
+        assert "only a queued or running job can be paused" in error["message"]
+
+    def test_a_deadline_is_kept_and_ends_what_has_not_started(self, api: Api) -> None:
+        deadline = int(time.time()) + 3600
+        job = api.submit({}, deadline=deadline)
+        assert job["deadline"] == deadline
+
+        execute("UPDATE jobs SET deadline = now()")
+        sweep_once()
+
+        ended = ok(api.get(f"{JOBS}/{job['id']}"))
+        assert (ended["state"], ended["counts"]["expired"]) == ("expired", 1)
+
+    def test_a_file_that_was_not_looked_at_in_time_has_expired(self, api: Api) -> None:
+        file = ok(api.upload(b'{"params": {}}'))
+        body = {"kind": "generation", "model": "stand-in", "input_file": file["id"]}
+        job = ok(api.post(JOBS, {**body, "deadline": int(time.time()) + 3600}), 202)
+
+        execute("UPDATE jobs SET deadline = now()")
+        sweep_once()
+        run_queued()
+
+        assert ok(api.get(f"{JOBS}/{job['id']}"))["state"] == "expired"
+        assert_sound()
+
+    def test_a_deadline_that_has_passed_is_refused(self, api: Api) -> None:
+        body = {"kind": "generation", "model": "stand-in", "items": [{"params": {}}], "deadline": 9}
+
+        assert refused(api.post(JOBS, body), 400)["param"] == "deadline"

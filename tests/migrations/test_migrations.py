@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Engine, create_engine, insert, inspect, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from migrations.commands import config, downgrade, upgrade
 from shared.db import engine
@@ -160,3 +162,68 @@ def test_a_database_of_a_newer_release_is_refused_with_a_remedy(empty: Engine) -
 
     with pytest.raises(Permanent, match="newer Atelier"):
         upgrade()
+
+
+CONTRACTS: set[str] = set()
+"""Revisions that remove what the release before last still used; each needs its reason here."""
+
+
+@pytest.mark.parametrize("revision", sorted(set(REVISIONS[:-1]) - CONTRACTS))
+def test_the_release_before_can_work_with_the_tables_after(empty: Engine, revision: str) -> None:
+    upgrade(f"{int(revision) - 1:04}")
+    before, before_uniques = shapes(empty), uniques(empty)
+    upgrade(revision)
+    after, after_uniques = shapes(empty), uniques(empty)
+
+    for name, columns in before.items():
+        assert columns.items() <= after[name].items(), f"{name} lost or changed a column"
+        for added in set(after[name]) - set(columns):
+            assert after[name][added].may_be_left_out, f"{name}.{added} must be given"
+        assert after_uniques[name] <= before_uniques[name], f"{name} refuses what it took"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a program must know of a column."""
+
+    type: str
+    may_be_left_out: bool
+
+
+def uniques(database: Engine) -> dict[str, set[tuple[str, ...]]]:
+    """The columns of each table that no two rows may have in common."""
+    inspector = inspect(database)
+    return {
+        name: {
+            tuple(column for column in index["column_names"] if column)
+            for index in inspector.get_indexes(name)
+            if index["unique"]
+        }
+        for name in tables_of(database)
+    }
+
+
+def shapes(database: Engine) -> dict[str, dict[str, Shape]]:
+    inspector = inspect(database)
+    return {
+        name: {
+            column["name"]: Shape(
+                str(column["type"]),
+                column["nullable"] or column["default"] is not None or "identity" in column,
+            )
+            for column in inspector.get_columns(name)
+        }
+        for name in tables_of(database)
+    }
+
+
+def test_an_upgrade_gives_up_rather_than_stop_all_who_use_a_busy_table(empty: Engine) -> None:
+    upgrade(REVISIONS[-1])
+    with empty.begin() as busy:
+        busy.execute(text("LOCK TABLE jobs IN ACCESS SHARE MODE"))
+
+        with pytest.raises(OperationalError, match="lock timeout"):
+            upgrade()
+
+    upgrade()
+    assert differences(empty) == []

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.services.ledger import flows
+from shared.services.ledger.waiting import RANK
 from shared.states import Lane, Step
 from shared.tables.job import Job
 
@@ -37,15 +38,15 @@ _EMPTY = text("TRUNCATE incoming")
 _CHUNK = 10_000
 """Items that are queued by one statement."""
 
-_ENQUEUE = text("""
+_ENQUEUE = text(f"""
     WITH added AS (
-        INSERT INTO items (job_id, seq, step, custom_id, params, flow_id, priority, batch_key, cost)
-        SELECT :job, seq, :step, custom_id, params, :flow, :priority, batch_key, cost
+        INSERT INTO items (job_id, seq, step, custom_id, params, flow_id, batch_key, cost)
+        SELECT :job, seq, :step, custom_id, params, :flow, batch_key, cost
         FROM incoming ORDER BY seq
         RETURNING id, batch_key, cost
     )
     INSERT INTO queue (item_id, flow_id, rank, batch_key, cost)
-    SELECT id, :flow, -cast(:priority AS smallint), batch_key, cost FROM added
+    SELECT id, :flow, (SELECT {RANK} FROM jobs WHERE jobs.id = :job), batch_key, cost FROM added
 """)
 
 _GROW = text("UPDATE jobs SET total = total + :count, queued = queued + :count WHERE id = :job")
@@ -66,7 +67,7 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
         _enqueue(session, job, Step.RUN, flow, _rows(chunk, seq + count))
         count += len(chunk)
     session.execute(_GROW, {"job": job.id, "count": count})
-    flows.wake(session, flow, count)
+    flows.change(session, flow, queued=count)
     return count
 
 
@@ -75,7 +76,7 @@ def add_step(session: Session, job: Job, step: Step) -> None:
     session.flush()
     flow = flows.flow_of(session, Lane.LIGHT, job.tenant_id)
     _enqueue(session, job, step, flow, [(0, None, "{}", job.id, 1.0)])
-    flows.wake(session, flow, 1)
+    flows.change(session, flow, queued=1)
 
 
 def _chunks_ahead(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
@@ -102,5 +103,4 @@ def _enqueue(
     with connection.cursor() as cursor, cursor.copy("COPY incoming FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
-    names = {"job": job.id, "step": step, "flow": flow, "priority": job.priority or 0}
-    session.execute(_ENQUEUE, names)
+    session.execute(_ENQUEUE, {"job": job.id, "step": step, "flow": flow})

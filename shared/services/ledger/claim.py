@@ -1,6 +1,7 @@
 """Claims: which items a worker runs next, and the lease under which it runs them."""
 
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -8,21 +9,24 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from shared.services.events import add_event
 from shared.services.ledger import flows
+from shared.services.ledger.counters import JobChange, move_jobs
 from shared.settings import settings
-from shared.states import Lane, Stage, Step
+from shared.states import JobState, Lane, Stage, Step
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """One item under a lease."""
+    """One item under a lease; the columns of `_CLAIM` in their order."""
 
     id: int
     job_id: str
     flow_id: int
     tenant_id: str
     kind: str
-    step: Step
+    step: str
+    """A member of shared.states.Step."""
     seq: int
     custom_id: str | None
     params: dict[str, Any]
@@ -41,42 +45,64 @@ class Claim:
     token: UUID = field(default_factory=uuid4)
 
 
-# head: the first item of the flow with the lowest virtual time. own: that flow's items of the same
-# batch key. fill: other flows' items of that key, so that a batch is full even when each tenant has
-# few. `= ANY(ARRAY(…))` fixes the locked rows before the delete; with IN a plan may lock more than
-# the limit. Compared with scalars of `head`, not joined to it, the rows come from the index in
-# order; a join would sort the whole queue. Rows that another worker locks are skipped; flows are
-# read without a lock, so workers never queue up.
-_CLAIM = text("""
-    WITH head AS MATERIALIZED (
-        SELECT first.flow_id, first.batch_key
-        FROM flows
-        CROSS JOIN LATERAL (
-            SELECT queue.flow_id, queue.batch_key FROM queue
-            WHERE queue.flow_id = flows.id AND queue.available_at <= now()
-            ORDER BY queue.rank, queue.item_id
-            LIMIT 1
+_LEAD = 64.0
+"""Cost by which a flow whose model a worker holds in memory may run ahead of the others: a model is
+loaded at most once for so much work, and shares differ by no more than that.
+"""
+
+_TRIES = 3
+"""Claims before a lane counts as empty while others take what was looked at."""
+
+# The lane's flows that have room, in the order in which they are served.
+_ROOM = """
+    SELECT flows.id, flows.vtime, coalesce(tenants.max_running - flows.running, :count) AS free
+    FROM flows JOIN tenants ON tenants.id = flows.tenant_id
+    WHERE flows.lane = :lane AND flows.queued > 0
+        AND flows.running < coalesce(tenants.max_running, flows.running + 1)
+        AND NOT EXISTS (SELECT FROM paused_lanes WHERE paused_lanes.lane = :lane)
+    ORDER BY flows.vtime, flows.id
+"""
+
+# head: the first item of the flow with the lowest virtual time, or of one near to it whose model is
+# warm. own: that flow's items of the same batch key. fill: other flows' items of that key, so that
+# a batch is full even when each tenant has few. `= ANY(ARRAY(…))` fixes the locked rows before the
+# delete; with IN a plan may lock more than the limit. Compared with scalars of `head`, not joined
+# to it, the rows come from the index in order; a join would sort the whole queue. Rows that another
+# worker locks are skipped; flows are read without a lock, so workers never queue up.
+_CLAIM = text(f"""
+    WITH firsts AS MATERIALIZED (
+        SELECT room.id, room.vtime, room.free, first.batch_key
+        FROM ({_ROOM}) room CROSS JOIN LATERAL (
+            SELECT batch_key FROM queue WHERE flow_id = room.id AND available_at <= now()
+            ORDER BY rank, item_id LIMIT 1
         ) first
-        WHERE flows.lane = :lane AND flows.queued > 0
-        ORDER BY flows.vtime, flows.id
+        ORDER BY room.vtime, room.id LIMIT 8
+    ), head AS MATERIALIZED (
+        SELECT id, free, batch_key FROM firsts
+        ORDER BY vtime - CASE WHEN split_part(batch_key, ':', 1) = ANY(cast(:warm AS text[]))
+            THEN :lead ELSE 0 END, vtime, id
         LIMIT 1
     ), own AS (
         DELETE FROM queue WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM queue
             WHERE batch_key = (SELECT batch_key FROM head)
-                AND flow_id = (SELECT flow_id FROM head) AND available_at <= now()
+                AND flow_id = (SELECT id FROM head) AND available_at <= now()
             ORDER BY rank, item_id
-            LIMIT :count
+            LIMIT (SELECT least(:count, free) FROM head)
             FOR UPDATE SKIP LOCKED
         )) RETURNING item_id, flow_id, cost
     ), fill AS (
         DELETE FROM queue WHERE ctid = ANY (ARRAY(
-            SELECT ctid FROM queue
-            WHERE batch_key = (SELECT batch_key FROM head)
-                AND flow_id <> (SELECT flow_id FROM head) AND available_at <= now()
-            ORDER BY flow_id, rank, item_id
+            SELECT other.ctid FROM ({_ROOM} LIMIT 32) room CROSS JOIN LATERAL (
+                SELECT ctid FROM queue
+                WHERE batch_key = (SELECT batch_key FROM head)
+                    AND flow_id = room.id AND available_at <= now()
+                ORDER BY rank, item_id
+                LIMIT least(room.free, (SELECT :count - count(*) FROM own))
+                FOR UPDATE SKIP LOCKED
+            ) other
+            WHERE room.id <> (SELECT id FROM head)
             LIMIT (SELECT :count - count(*) FROM own)
-            FOR UPDATE SKIP LOCKED
         )) RETURNING item_id, flow_id, cost
     ), got AS (
         SELECT * FROM own UNION ALL SELECT * FROM fill
@@ -98,74 +124,42 @@ _CLAIM = text("""
     ORDER BY started.id
 """)
 
-_START_JOBS = text("""
-    UPDATE jobs SET state = 'running', started_at = coalesce(started_at, now())
-    WHERE id = ANY(:jobs) AND state = 'queued'
-    RETURNING id
-""")
-
-_STARTED_EVENT = text("""
-    INSERT INTO events (job_id, type, message)
-    SELECT unnest(cast(:jobs AS text[])), 'state', 'running'
-""")
-
-_MORE = text("""
+_MORE = text(f"""
     SELECT EXISTS (
-        SELECT FROM flows
-        CROSS JOIN LATERAL (
-            SELECT FROM queue WHERE flow_id = flows.id AND available_at <= now() LIMIT 1
-        ) first
-        WHERE lane = :lane AND queued > 0)
-""")
-
-# A cancel that came between the choice of rows and this moment saw no lease to flag: flag it here.
-_LATE_CANCEL = text("""
-    UPDATE leases SET stop = 'cancel' WHERE token = :token AND EXISTS (
-        SELECT FROM jobs WHERE id = ANY(:jobs) AND state = 'cancelling')
+        SELECT FROM ({_ROOM}) room CROSS JOIN LATERAL (
+            SELECT FROM queue WHERE flow_id = room.id AND available_at <= now() LIMIT 1
+        ) first)
 """)
 
 
-def claim(session: Session, lane: Lane, worker: str, count: int) -> Claim:
+def claim(session: Session, lane: Lane, worker: str, count: int, warm: Sequence[str] = ()) -> Claim:
     """Take up to `count` items of one batch key from a lane under a new lease.
 
-    An empty claim has no lease. Never hold the transaction while a model runs.
+    `warm` are the model versions that the worker holds in memory. An empty claim has no lease.
+    Never hold the transaction while a model runs.
     """
     token = uuid4()
-    names = {"lane": lane, "count": count, "token": token, "worker": worker}
-    names |= {"stage": Stage.LOAD, "lease_s": settings().lease_seconds}
-    rows = session.execute(_CLAIM, names).all()
-    items = [_claimed(row) for row in rows]
+    names = {"lane": lane, "count": count, "token": token, "worker": worker, "warm": list(warm)}
+    names |= {"lead": _LEAD, "stage": Stage.LOAD, "lease_s": settings().lease_seconds}
+    for _ in range(_TRIES):
+        rows = session.execute(_CLAIM, names).all()
+        # After a full batch nobody need ask: a hint too many costs less.
+        more = len(rows) == count or session.execute(_MORE, names).scalar_one()
+        if rows or not more:
+            break
+    items = [Claimed(*row[:-1]) for row in rows]
     if items:
-        _charge(session, [(item, row.charge) for item, row in zip(items, rows, strict=True)])
-        jobs = sorted({item.job_id for item in items})
-        session.execute(_LATE_CANCEL, {"token": token, "jobs": jobs})
-    more = session.execute(_MORE, {"lane": lane}).scalar_one()
+        _charge(session, items, [row.charge for row in rows])
     return Claim(lane, items, more, token)
 
 
-def _claimed(row: Any) -> Claimed:
-    told = row._asdict()
-    del told["charge"]
-    return Claimed(**told | {"step": Step(row.step)})
-
-
-def _charge(session: Session, taken: list[tuple[Claimed, float]]) -> None:
+def _charge(session: Session, items: Sequence[Claimed], costs: Sequence[float]) -> None:
     """Move the counters of flows and jobs for items that have started."""
-    flow_changes: dict[int, flows.FlowChange] = {}
-    started: Counter[str] = Counter()
-    for item, cost in taken:
-        change = flow_changes.setdefault(item.flow_id, flows.FlowChange())
-        change.queued -= 1
-        change.running += 1
-        change.cost += cost
-        if item.step is Step.RUN:
-            started[item.job_id] += 1
-    flows.move_flows(session, flow_changes)
-    flows.move_jobs(
-        session,
-        {job: flows.JobChange(Counter(queued=-n, running=n)) for job, n in started.items()},
-    )
-    if started:
-        newly = session.execute(_START_JOBS, {"jobs": sorted(started)}).scalars().all()
-        if newly:
-            session.execute(_STARTED_EVENT, {"jobs": newly})
+    started: dict[str, JobChange] = defaultdict(JobChange)
+    for item, cost in zip(items, costs, strict=True):
+        flows.change(session, item.flow_id, queued=-1, running=1, cost=cost)
+        if item.step == Step.RUN:
+            started[item.job_id].counts.update(queued=-1, running=1)
+    for job in move_jobs(session, started):
+        if job.was == JobState.QUEUED:
+            add_event(session, job.id, "state", JobState.RUNNING)

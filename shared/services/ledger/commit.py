@@ -1,6 +1,7 @@
 """Commits: what a worker reports of its items, fenced by its lease, all in one transaction."""
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from shared.ids import new_id
 from shared.services.ledger import flows
-from shared.services.ledger.requeue import backoff_s, requeue
+from shared.services.ledger.counters import JobChange, move_jobs
+from shared.services.ledger.requeue import Again, backoff_s, requeue
 from shared.services.ledger.settle import settle
 from shared.settings import settings
-from shared.states import ItemState, Lane, Step
+from shared.states import ItemState, JobState, Lane, Step
 
 
 @dataclass(frozen=True)
@@ -71,28 +73,45 @@ class Committed:
     hints: set[Lane] = field(default_factory=set)
 
 
+# The rows of jobs are locked before the lease is looked at: whatever waits for one of them sees all
+# that this commit did.
 _HELD = text("""
-    SELECT items.id, items.job_id, items.flow_id, items.step, items.attempt, flows.lane,
-        jobs.tenant_id
-    FROM items JOIN flows ON flows.id = items.flow_id JOIN jobs ON jobs.id = items.job_id
-    WHERE items.id = ANY(:items) AND items.lease_token = :token AND items.state = 'running'
+    WITH held AS (
+        SELECT id, job_id, flow_id, step, attempt FROM items
+        WHERE id = ANY(:items) AND lease_token = :token AND state = 'running'
+    ), locked AS (
+        SELECT id, tenant_id, lane, state FROM jobs WHERE id IN (SELECT job_id FROM held)
+        ORDER BY id FOR NO KEY UPDATE
+    )
+    SELECT held.*, locked.tenant_id, locked.lane, locked.state AS job_state,
+        tenants.max_running IS NOT NULL AS limited
+    FROM held JOIN locked ON locked.id = held.job_id JOIN tenants ON tenants.id = locked.tenant_id
 """)
 
-_FENCE = text("SELECT items FROM leases WHERE token = :token FOR UPDATE")
-_LIGHT = text("SELECT id FROM flows WHERE lane = 'light' AND tenant_id = ANY(:tenants)")
-_CANCELLING = text("SELECT id FROM jobs WHERE id = ANY(:jobs) AND state = 'cancelling'")
-
-_OUTPUTS = text("""
-    INSERT INTO outputs (id, tenant_id, job_id, item_id, index, media_type, key, bytes, sha256,
-        seed, facts, scores, provenance)
-    SELECT * FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row (
-        id text, tenant_id text, job_id text, item_id bigint, index int, media_type text, key text,
-        bytes bigint, sha256 text, seed bigint, facts jsonb, scores jsonb, provenance jsonb)
+# The fence: no row, and the lease was lost.
+_GIVE_UP = text("""
+    WITH closed AS (
+        DELETE FROM leases WHERE token = :token AND items <@ cast(:items AS bigint[])
+        RETURNING token
+    ), shrunk AS (
+        UPDATE leases SET items = ARRAY(
+            SELECT item FROM unnest(items) AS item WHERE item <> ALL(cast(:items AS bigint[])))
+        WHERE token = :token AND NOT items <@ cast(:items AS bigint[])
+        RETURNING token
+    )
+    SELECT token FROM closed UNION ALL SELECT token FROM shrunk
 """)
 
 _END_ITEMS = text("""
-    WITH ended AS (
-        SELECT * FROM jsonb_to_recordset(cast(:rows AS jsonb))
+    WITH kept AS (
+        INSERT INTO outputs (id, tenant_id, job_id, item_id, index, media_type, key, bytes, sha256,
+            seed, facts, scores, provenance)
+        SELECT * FROM jsonb_to_recordset(cast(:outputs AS jsonb)) AS row (
+            id text, tenant_id text, job_id text, item_id bigint, index int, media_type text,
+            key text, bytes bigint, sha256 text, seed bigint, facts jsonb, scores jsonb,
+            provenance jsonb)
+    ), ended AS (
+        SELECT * FROM jsonb_to_recordset(cast(:ended AS jsonb))
             AS row (id bigint, state text, error jsonb)
     )
     UPDATE items SET state = ended.state, error = ended.error, lease_token = NULL,
@@ -101,60 +120,36 @@ _END_ITEMS = text("""
     WHERE items.id = ended.id AND items.lease_token = :token AND items.state = 'running'
 """)
 
-_SHRINK = text("""
-    UPDATE leases SET items = ARRAY(
-        SELECT item FROM unnest(items) AS item WHERE item <> ALL(cast(:items AS bigint[])))
-    WHERE token = :token
-""")
-_CLOSE = text("DELETE FROM leases WHERE token = :token AND cardinality(items) = 0")
-
 
 def commit(session: Session, token: UUID, results: Sequence[Result]) -> Committed:
     """Write results under a lease.
 
     Items that the lease no longer holds are fenced: nothing of them is kept.
     """
-    held = {
-        row.id: row
-        for row in session.execute(_HELD, {"items": [r.item for r in results], "token": token})
-    }
-    _lock(session, list(held.values()))
-    if session.execute(_FENCE, {"token": token}).first() is None:
+    names = {"items": [result.item for result in results], "token": token}
+    held = {row.id: row for row in session.execute(_HELD, names)}
+    if session.execute(_GIVE_UP, names | {"items": sorted(held)}).first() is None:
         return Committed()
-    mine = [result for result in results if result.item in held]
-    committed = Committed({result.item for result in mine})
-    jobs = sorted({held[item].job_id for item in held})
-    cancelling = set(session.execute(_CANCELLING, {"jobs": jobs}).scalars())
-    book = _Book(held, cancelling)
-    for result in mine:
-        book.enter(result)
+    committed = Committed(set(held))
+    book = _Book(held)
+    for result in results:
+        if result.item in held:
+            book.enter(result)
     book.write(session, token, committed)
-    session.execute(_SHRINK, {"token": token, "items": sorted(committed.items)})
-    session.execute(_CLOSE, {"token": token})
-    if settle(session, jobs):
-        committed.hints.add(Lane.LIGHT)
     return committed
-
-
-def _lock(session: Session, held: Sequence[Any]) -> None:
-    # A job that ends may queue its finalizing step, so the tenants' flows of lane `light` belong to
-    # the lock.
-    tenants = sorted({row.tenant_id for row in held})
-    light = session.execute(_LIGHT, {"tenants": tenants}).scalars()
-    flows.lock(session, {row.flow_id for row in held} | set(light), {row.job_id for row in held})
 
 
 class _Book:
     """Collects what results mean for rows and counters, then writes it in few statements."""
 
-    def __init__(self, held: dict[int, Any], cancelling: set[str]):
+    def __init__(self, held: dict[int, Any]):
         self.held = held
-        self.cancelling = cancelling
         self.outputs: list[dict[str, Any]] = []
         self.ended: list[dict[str, Any]] = []
-        self.again: list[tuple[int, float, bool]] = []
-        self.flows: dict[int, flows.FlowChange] = {}
-        self.jobs: dict[str, flows.JobChange] = {}
+        self.again: list[Again] = []
+        self.jobs: dict[str, JobChange] = defaultdict(JobChange)
+        self.flows: dict[int, flows.FlowChange] = defaultdict(flows.FlowChange)
+        self.hints: set[Lane] = set()
 
     def enter(self, result: Result) -> None:
         row = self.held[result.item]
@@ -162,8 +157,7 @@ class _Book:
         if isinstance(result, Done):
             self.outputs += [_output_row(row, output) for output in result.outputs]
         if state is ItemState.QUEUED:
-            delay = result.delay_s if isinstance(result, Released) else backoff_s(row.attempt)
-            self.again.append((row.id, delay, isinstance(result, Released)))
+            self.again.append(_again(result, row))
         else:
             error = result.error if isinstance(result, Failed) else None
             self.ended.append({"id": row.id, "state": state, "error": error})
@@ -172,7 +166,7 @@ class _Book:
     def _next_state(self, result: Result, row: Any) -> ItemState:
         if isinstance(result, Done):
             return ItemState.DONE
-        if row.job_id in self.cancelling:
+        if row.job_state == JobState.CANCELLING:
             return ItemState.CANCELLED
         if isinstance(result, Released):
             return ItemState.QUEUED
@@ -180,26 +174,35 @@ class _Book:
         return ItemState.QUEUED if again else ItemState.FAILED
 
     def _count(self, row: Any, state: ItemState, seconds: float) -> None:
-        flow = self.flows.setdefault(row.flow_id, flows.FlowChange())
-        flow.running -= 1
-        flow.queued += state is ItemState.QUEUED
-        job = self.jobs.setdefault(row.job_id, flows.JobChange())
+        waits = state is ItemState.QUEUED and row.job_state != JobState.PAUSED
+        self.flows[row.flow_id].running -= 1
+        self.flows[row.flow_id].queued += waits
+        job = self.jobs[row.job_id]
         job.compute_seconds += seconds
         if row.step == Step.RUN:
-            job.counts["running"] -= 1
-            job.counts[state] += 1
+            job.counts.update({ItemState.RUNNING: -1, state: 1})
+        if waits or row.limited:
+            # A flow that was full has room again.
+            self.hints.add(Lane.LIGHT if row.step != Step.RUN else Lane(row.lane))
 
     def write(self, session: Session, token: UUID, committed: Committed) -> None:
-        flows.move_flows(session, self.flows)
-        flows.move_jobs(session, self.jobs)
-        if self.outputs:
-            session.execute(_OUTPUTS, {"rows": json.dumps(self.outputs)})
         if self.ended:
-            session.execute(_END_ITEMS, {"token": token, "rows": json.dumps(self.ended)})
-        for item, delay, refund in self.again:
-            requeue(session, [item], token, delay_s=delay, refund=refund)
-            if delay == 0:
-                committed.hints.add(Lane(self.held[item].lane))
+            names = {"outputs": json.dumps(self.outputs), "ended": json.dumps(self.ended)}
+            session.execute(_END_ITEMS, names | {"token": token})
+        if self.again:
+            requeue(session, token, self.again)
+        for flow_id, change in self.flows.items():
+            flows.change(session, flow_id, **vars(change))
+        moved = move_jobs(session, self.jobs)
+        committed.hints |= self.hints
+        if settle(session, [job.id for job in moved if job.queued == job.running == 0]):
+            committed.hints.add(Lane.LIGHT)
+
+
+def _again(result: Result, row: Any) -> Again:
+    if isinstance(result, Released):
+        return Again(row.id, result.delay_s, refund=True)
+    return Again(row.id, backoff_s(row.attempt))
 
 
 def _output_row(row: Any, output: NewOutput) -> dict[str, Any]:

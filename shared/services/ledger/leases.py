@@ -1,6 +1,5 @@
-"""A lease's life while its items run: renewal, the stop flag, and asking it to stop."""
+"""A lease's life while its items run: renewal, and whether it is to stop."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import text
@@ -13,10 +12,20 @@ _RENEW = text("""
     UPDATE leases SET expires_at = now() + make_interval(secs => :lease_s), stage = :stage
     WHERE token = :token
 """)
-_STOP = text("SELECT coalesce(stop, '') FROM leases WHERE token = :token")
-_ASK = text(
-    "UPDATE leases SET stop = :stop WHERE items && cast(:items AS bigint[]) AND stop IS NULL"
-)
+# Cancel and pause need no flag of their own: they are the state of a job or of the lane.
+_STOP = text("""
+    SELECT CASE
+        WHEN leases.stop IS NOT NULL THEN leases.stop
+        WHEN 'cancelling' = ANY(held.states) THEN 'cancel'
+        WHEN 'paused' = ANY(held.states) OR EXISTS (
+            SELECT FROM paused_lanes WHERE paused_lanes.lane = leases.lane) THEN 'pause'
+        ELSE '' END
+    FROM leases CROSS JOIN LATERAL (
+        SELECT array_agg(DISTINCT jobs.state) AS states
+        FROM items JOIN jobs ON jobs.id = items.job_id WHERE items.id = ANY(leases.items)
+    ) held
+    WHERE leases.token = :token
+""")
 _ASK_WORKER = text("UPDATE leases SET stop = :stop WHERE worker = :worker AND stop IS NULL")
 
 
@@ -27,16 +36,11 @@ def renew(session: Session, token: UUID, stage: Stage) -> bool:
 
 
 def stop_flag(session: Session, token: UUID) -> Stop | None:
-    """Why the lease was asked to stop, if it was; a lease that is gone counts as a shutdown."""
+    """Why a lease is to stop, if it is; a lease that is gone counts as a shutdown."""
     flag = session.execute(_STOP, {"token": token}).scalar_one_or_none()
     if flag is None:
         return Stop.SHUTDOWN
     return Stop(flag) if flag else None
-
-
-def ask_items(session: Session, items: Sequence[int], stop: Stop) -> None:
-    """Ask the leases that hold any of these items to stop."""
-    session.execute(_ASK, {"items": list(items), "stop": stop})
 
 
 def ask_worker(session: Session, worker: str, stop: Stop) -> int:

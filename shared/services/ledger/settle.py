@@ -42,7 +42,7 @@ _STEP_OPEN = text("""
         AND items.state IN ('queued', 'running'))
 """)
 
-_OPEN = (JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING)
+_OPEN = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED, JobState.CANCELLING)
 
 
 def settle(session: Session, job_ids: Iterable[str]) -> bool:
@@ -51,6 +51,8 @@ def settle(session: Session, job_ids: Iterable[str]) -> bool:
     Returns whether a finalizing step was queued, so that its lane can be hinted.
     """
     jobs = sorted(job_ids)
+    if not jobs:
+        return False
     for job_id in session.execute(_BROKEN_STEP, {"jobs": jobs}).scalars().all():
         add_event(session, job_id, "state", JobState.FAILED, level="error")
     ended = session.scalars(
@@ -73,7 +75,7 @@ def settle(session: Session, job_ids: Iterable[str]) -> bool:
 
 
 def end(session: Session, job: Job, expected: JobState) -> None:
-    """Give a job its final state by its counters."""
+    """Give a job its final state by its counters; one that still validates has expired."""
     state = _final_state(job, expected)
     session.execute(_FIRST_ERROR, {"job": job.id})
     session.execute(_ENDED, {"job": job.id, "state": state, "expected": expected})
@@ -83,6 +85,8 @@ def end(session: Session, job: Job, expected: JobState) -> None:
 
 
 def _final_state(job: Job, state: JobState) -> JobState:
+    if state is JobState.VALIDATING:
+        return JobState.EXPIRED
     # A cancel that comes when all is done has lost.
     too_late = job.total > 0 and job.done == job.total
     if job.cancelled > 0 or (state is JobState.CANCELLING and not too_late):

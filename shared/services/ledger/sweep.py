@@ -2,27 +2,32 @@
 twice.
 """
 
+from collections import defaultdict
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.services.ledger import flows
-from shared.services.ledger.requeue import backoff_s, requeue
+from shared.services.ledger.counters import JobChange, lock_jobs, move_jobs
+from shared.services.ledger.requeue import Again, backoff_s, requeue
 from shared.services.ledger.settle import settle
 from shared.settings import settings
-from shared.states import ItemState, Lane, Step
+from shared.states import ItemState, JobState, Lane, Step
 
 _EXPIRED = text("SELECT token FROM leases WHERE expires_at < now() ORDER BY expires_at LIMIT 100")
 
+_JOBS = text("""
+    SELECT DISTINCT items.job_id FROM leases JOIN items ON items.id = ANY(leases.items)
+    WHERE leases.token = :token
+""")
 _ITEMS = text("""
     SELECT items.id, items.job_id, items.flow_id, items.step, items.crashes, jobs.state AS job_state
     FROM leases JOIN items ON items.id = ANY(leases.items) AND items.lease_token = leases.token
     JOIN jobs ON jobs.id = items.job_id
-    WHERE leases.token = :token
+    WHERE leases.token = :token AND items.state = 'running'
     ORDER BY items.id
 """)
-
 _TAKE = text("""
     SELECT lane FROM leases WHERE token = :token AND expires_at < now() FOR UPDATE SKIP LOCKED
 """)
@@ -38,7 +43,9 @@ _CRASHED = '{"code": "crashed", "message": "The worker process ended each time i
 
 _CLAIMABLE = text("""
     SELECT DISTINCT flows.lane FROM flows
-    WHERE flows.queued > 0 AND EXISTS (
+    WHERE flows.queued > 0
+        AND NOT EXISTS (SELECT FROM paused_lanes WHERE paused_lanes.lane = flows.lane)
+        AND EXISTS (
         SELECT FROM queue WHERE queue.flow_id = flows.id AND queue.available_at <= now())
 """)
 
@@ -57,39 +64,37 @@ def recover(session: Session, token: UUID) -> Lane | None:
     Returns the lane to hint; None when another sweeper was faster or the lease was renewed after
     all.
     """
-    rows = session.execute(_ITEMS, {"token": token}).all()
-    flows.lock(session, {row.flow_id for row in rows}, {row.job_id for row in rows})
+    lock_jobs(session, session.execute(_JOBS, {"token": token}).scalars())
     lane = session.execute(_TAKE, {"token": token}).scalar_one_or_none()
     if lane is None:
         return None
-    flow_changes: dict[int, flows.FlowChange] = {}
-    job_changes: dict[str, flows.JobChange] = {}
+    rows = session.execute(_ITEMS, {"token": token}).all()
+    again: list[Again] = []
+    changes: dict[str, JobChange] = defaultdict(JobChange)
     for row in rows:
         state = _after_crash(row.crashes, row.job_state)
         if state is ItemState.QUEUED:
             # At once after a first crash: most are a killed process, not the item's fault.
             pause = backoff_s(row.crashes) if row.crashes else 0.0
-            requeue(session, [row.id], token, delay_s=pause, crash=True)
+            again.append(Again(row.id, pause, crash=True))
         else:
             error = _CRASHED if state is ItemState.FAILED else None
             names = {"item": row.id, "token": token, "state": state, "error": error}
             session.execute(_END, names)
-        change = flow_changes.setdefault(row.flow_id, flows.FlowChange())
-        change.running -= 1
-        change.queued += state is ItemState.QUEUED
+        waits = state is ItemState.QUEUED and row.job_state != JobState.PAUSED
+        flows.change(session, row.flow_id, running=-1, queued=int(waits))
+        change = changes[row.job_id]
         if row.step == Step.RUN:
-            counts = job_changes.setdefault(row.job_id, flows.JobChange()).counts
-            counts["running"] -= 1
-            counts[state] += 1
+            change.counts.update({ItemState.RUNNING: -1, state: 1})
+    requeue(session, token, again)
     session.execute(_DROP, {"token": token})
-    flows.move_flows(session, flow_changes)
-    flows.move_jobs(session, job_changes)
-    settle(session, {row.job_id for row in rows})
+    moved = move_jobs(session, changes)
+    settle(session, [job.id for job in moved if job.queued == job.running == 0])
     return Lane(lane)
 
 
 def _after_crash(crashes: int, job_state: str) -> ItemState:
-    if job_state == "cancelling":
+    if job_state == JobState.CANCELLING:
         return ItemState.CANCELLED
     return ItemState.FAILED if crashes + 1 >= settings().max_crashes else ItemState.QUEUED
 

@@ -8,26 +8,13 @@ import pytest
 from sqlalchemy import text
 
 from shared.db import transaction
-from shared.services import jobs, retries, tenants
-from shared.services.ledger import sweep
-from shared.services.ledger.claim import _CLAIM, Claim, claim
-from shared.services.ledger.commit import Done, Failed, NewOutput, Released, commit
-from shared.states import Lane
+from shared.services import jobs, retries
+from shared.services.ledger import leases, sweep
+from shared.services.ledger.claim import _CLAIM
+from shared.services.ledger.commit import Done, Failed, Released, commit
+from shared.states import Lane, Stop
 from shared.tables.tenant import Tenant
-from tests.ledger import add_stand_in, assert_sound, submit
-
-OUTPUT = NewOutput(0, "text/plain", "key", 1, "0" * 64, 1, {}, {}, {})
-
-
-def take(count: int = 16, lane: Lane = Lane.TEXT) -> Claim:
-    with transaction() as session:
-        return claim(session, lane, "worker", count)
-
-
-def finish(found: Claim) -> set[int]:
-    with transaction() as session:
-        results = [Done(item.id, [OUTPUT]) for item in found.items]
-        return commit(session, found.token, results).items
+from tests.ledger import OUTPUT, add_other_tenant, assert_sound, finish, submit, take
 
 
 def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -64,7 +51,7 @@ class TestLife:
         submit(tenant.id, [{}] * 5000)
 
         names = {"lane": "text", "count": 16, "token": uuid4(), "worker": "worker"}
-        names |= {"stage": "load", "lease_s": 40}
+        names |= {"stage": "load", "lease_s": 40, "warm": [], "lead": 0}
         with transaction() as session:
             explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {_CLAIM.text}")
             [plan] = session.execute(explain, names).scalar_one()
@@ -90,9 +77,7 @@ class TestLife:
     def test_a_tenant_with_few_items_is_not_behind_one_with_many(self, tenant: Tenant) -> None:
         submit(tenant.id, [{"shape": "many"}] * 200)
         take()
-        with transaction() as session:
-            other = tenants.add_tenant(session, "other").id
-        add_stand_in(other)
+        other = add_other_tenant()
         submit(other, [{"shape": "few"}])
 
         served = [take().items[0].tenant_id for _ in range(2)]
@@ -226,8 +211,8 @@ class TestCancel:
         found = take()
         with transaction() as session:
             assert jobs.cancel(session, tenant.id, job.id).state == "cancelling"
-            flag = session.execute(text("SELECT stop FROM leases")).scalar_one()
-        assert flag == "cancel"
+        with transaction() as session:
+            assert leases.stop_flag(session, found.token) is Stop.CANCEL
 
         with transaction() as session:
             commit(session, found.token, [Released(found.items[0].id)])
