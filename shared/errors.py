@@ -115,5 +115,17 @@ class IntegrityError(Retryable):
     code = "integrity"
 
 
+class EgressBlocked(Permanent):
+    """The address is one that requests from this installation may not go to."""
+
+    code = "egress_blocked"
+
+
+class Unreachable(Retryable):
+    """The receiver gave no answer, or none that could be read."""
+
+    code = "unreachable"
+
+
 class Stopped(Exception):
     """Raised inside a family or the harness when the lease's stop flag is set."""

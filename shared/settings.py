@@ -7,6 +7,7 @@ import socket
 import tempfile
 from collections.abc import Mapping
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -89,6 +90,11 @@ class Settings(BaseSettings):
     login_limit: str = Field(
         "10 per 15 minutes", description="Sign-in attempts per account and per address."
     )
+    egress_allow: Annotated[list[str], NoDecode] = Field(
+        [],
+        description="Networks that webhooks may reach although they are not public, and over plain "
+        "HTTP too, separated by commas (`10.1.0.0/16,fd00:1::/32`).",
+    )
 
     lease_seconds: float = Field(40, ge=1, description="Life of a lease that is not renewed.")
     renew_seconds: float = Field(10, gt=0, description="Interval of lease renewals.")
@@ -123,7 +129,7 @@ class Settings(BaseSettings):
         description="Names this machine's workers in the dashboard.",
     )
 
-    @field_validator("families", mode="before")
+    @field_validator("families", "egress_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
@@ -131,6 +137,16 @@ class Settings(BaseSettings):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("egress_allow")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        for network in value:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise ValueError(f"{error}; write networks as 10.1.0.0/16") from None
+        return value
 
     @field_validator("storage_url")
     @classmethod
