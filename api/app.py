@@ -13,7 +13,19 @@ from api import auth, errors, requests
 from api.dashboard.app import add_dashboard
 from api.openai import completions, files, images
 from api.openai import models as openai_models
-from api.routes import datasets, events, families, health, items, jobs, keys, models, outputs
+from api.routes import (
+    datasets,
+    events,
+    failures,
+    families,
+    health,
+    items,
+    jobs,
+    keys,
+    models,
+    outputs,
+)
+from shared.log import set_up
 from shared.settings import settings
 
 INFO = {
@@ -31,6 +43,7 @@ BLUEPRINTS = (
     jobs.blueprint,
     items.blueprint,
     events.blueprint,
+    failures.blueprint,
     outputs.blueprint,
     models.blueprint,
     families.blueprint,
@@ -94,6 +107,7 @@ def _add_documentation(app: OpenAPI) -> None:
 def application() -> OpenAPI:
     """What gunicorn serves: `gunicorn 'api.app:application()'`."""
     os.umask(0o077)
+    set_up()
     app = create_app()
     _collect_rarely()
     return app

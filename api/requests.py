@@ -12,6 +12,7 @@ from ulid import ULID
 from werkzeug.exceptions import BadRequest
 
 from shared.errors import Invalid
+from shared.log import begin
 from shared.settings import settings
 
 log = logging.getLogger("api.access")
@@ -51,6 +52,7 @@ def add_to(app: Flask) -> None:
 
 def _begin() -> None:
     g.request_id = f"req_{str(ULID()).lower()}"
+    begin(request=g.request_id)
     g.began = time.monotonic()
     request.max_content_length = _limit()
 
@@ -73,14 +75,7 @@ def _end(response: Response) -> Response:
     response.headers.setdefault("Referrer-Policy", "no-referrer")
     response.headers.setdefault("X-Frame-Options", "DENY")
     seconds = time.monotonic() - g.began
-    log.info(
-        "%s %s %s %.3fs %s",
-        request.method,
-        request.path,
-        response.status_code,
-        seconds,
-        g.request_id,
-    )
+    log.info("%s %s %s %.3fs", request.method, request.path, response.status_code, seconds)
     return response
 
 

@@ -121,6 +121,9 @@ class Settings(BaseSettings):
         gt=0,
         description="Interval of training checkpoints: what a killed training loses at most.",
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Lines for people, or one JSON object a line for a log collector."
+    )
     families: Annotated[list[str], NoDecode] = Field(
         [], description="Modules with further families, separated by commas; each defines `FAMILY`."
     )

@@ -146,6 +146,15 @@ class Stop(StrEnum):
     """The worker is going away: items go back to the queue, no attempt spent."""
 
 
+class FailureKind(StrEnum):
+    """How an attempt of an item went wrong."""
+
+    ERROR = "error"
+    """The family refused it or raised."""
+    CRASH = "crash"
+    """Its worker ended, or stood still, while it ran."""
+
+
 class DatasetState(StrEnum):
     """Where a data set stands."""
 

@@ -6,9 +6,11 @@ Started by: celery -A worker.app worker -Q <lanes>
 import logging
 from typing import Any
 
+from billiard.exceptions import WorkerLostError
 from celery import signals
 
 from shared.db import engine, transaction
+from shared.log import set_up
 from shared.queues import make_celery
 from shared.services.ledger import leases
 from shared.states import Lane, Stop
@@ -23,9 +25,7 @@ app.conf.update(imports=["worker.tasks"], worker_pool="prefork", worker_concurre
 
 @signals.setup_logging.connect
 def _log(**_: Any) -> None:
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    set_up()
 
 
 @signals.celeryd_after_setup.connect
@@ -44,6 +44,15 @@ def _warm_up(**_: Any) -> None:
         host().models  # noqa: B018 - made by being asked for
     else:
         host()
+
+
+@signals.task_failure.connect
+def _child_ended(exception: BaseException, **_: Any) -> None:
+    """In the parent, when the child was killed: what it held need not wait for its lease's end."""
+    if isinstance(exception, WorkerLostError):
+        with transaction() as session:
+            leases.lose_worker(session, identity.name, str(exception))
+        engine().dispose()
 
 
 @signals.worker_shutting_down.connect

@@ -3,6 +3,7 @@
 import logging
 
 from shared.errors import IntegrityError, Permanent, Retryable
+from shared.log import tail
 from shared.services.ledger.commit import Failed, Released, Result
 
 log = logging.getLogger(__name__)
@@ -24,5 +25,8 @@ def failure(item: int, error: Exception) -> Result:
         return Failed(item, told)
     log.error("item %d raised", item, exc_info=error)
     return Failed(
-        item, {"code": "internal", "message": f"{type(error).__name__}: {error}"}, retry=True
+        item,
+        {"code": "internal", "message": f"{type(error).__name__}: {error}"},
+        retry=True,
+        log=tail(),
     )

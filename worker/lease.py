@@ -3,13 +3,17 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from shared.db import transaction
 from shared.errors import Stopped
+from shared.log import about, kept
 from shared.services.ledger import leases
 from shared.settings import settings
 from shared.states import Stage, Stop
@@ -19,16 +23,26 @@ log = logging.getLogger(__name__)
 BUDGET_S = {Stage.LOAD: 600.0, Stage.FORWARD: 300.0, Stage.ENCODE: 120.0, Stage.STORE: 300.0}
 """How long a stage may show no sign of work before its lease is left to expire."""
 
+_KEPT_LINES = 40
+
 
 class Lease:
     """One lease as its holder sees it: kept alive between `hold` and `release`."""
 
-    def __init__(self, token: UUID, keeper: "Keeper"):
+    def __init__(self, token: UUID, keeper: "Keeper", ids: Mapping[str, str] | None = None):
         self.token = token
+        self.ids = {"lease": str(token), **(ids or {})}
+        self.lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self.stop: Stop | None = None
         self._keeper = keeper
         self._stage = Stage.LOAD
         self._moved_at = time.monotonic()
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """Name it in what is logged in the block, and remember those lines."""
+        with about(**self.ids), kept(self.lines):
+            yield
 
     def hold(self) -> None:
         """Have it renewed from now on."""
@@ -121,10 +135,14 @@ class Keeper:
     def _look_after(self, lease: Lease, renew: bool) -> None:
         try:
             with transaction() as session:
-                if renew and lease.moves() and not leases.renew(session, lease.token, lease.stage):
+                if renew and lease.moves() and not self._renew(session, lease):
                     lease.stop = Stop.SHUTDOWN
                 else:
                     lease.stop = lease.stop or leases.stop_flag(session, lease.token)
         except SQLAlchemyError as error:
             # The lease may outlive a short outage; if not, its commit is fenced.
             log.warning("lease %s could not be looked after: %s", lease.token, error)
+
+    def _renew(self, session: Session, lease: Lease) -> bool:
+        lines = "\n".join(list(lease.lines))
+        return leases.renew(session, lease.token, lease.stage, lines)

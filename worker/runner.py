@@ -84,7 +84,8 @@ class _Turn:
             if batch.is_generation:
                 waiting = self._generate(batch)
             else:
-                run_long(batch.claim, batch.lease)
+                with batch.lease.logged():
+                    run_long(batch.claim, batch.lease)
                 waiting = self._next(batch)
 
     def _over(self, batch: _Batch) -> bool:
@@ -97,7 +98,7 @@ class _Turn:
     def _claim(self) -> _Batch:
         with transaction() as session:
             found = claim(session, self.lane, self.host.name, BATCH, self.host.warm)
-        lease = Lease(found.token, self.host.keeper)
+        lease = Lease(found.token, self.host.keeper, found.ids)
         if found.items:
             lease.hold()
         return _Batch(found, lease)
@@ -122,7 +123,8 @@ class _Turn:
         from worker.generation import forward
 
         waiting = self._next(batch) if batch.claim.more else None
-        outcome = forward(self.host, batch.claim.items, batch.lease)
+        with batch.lease.logged():
+            outcome = forward(self.host, batch.claim.items, batch.lease)
         self.storing.acquire()
         self.finisher.submit(self._finish, batch, outcome)
         return waiting or self._next(batch)
@@ -131,7 +133,8 @@ class _Turn:
         from worker.generation import store
 
         try:
-            write(batch.lease, store(outcome, batch.lease, self.encoders))
+            with batch.lease.logged():
+                write(batch.lease, store(outcome, batch.lease, self.encoders))
         except Exception:
             log.exception("a batch was not written; its lease runs out and it is run again")
         finally:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db import transaction
 from shared.errors import Retryable
+from shared.log import set_up
 from shared.queues import hint, lanes_without_hint
 from shared.services import models
 from shared.services.ledger import expire, sweep
@@ -88,9 +89,7 @@ def sweep_once() -> None:
 
 
 def main() -> None:
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    set_up()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

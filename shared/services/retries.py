@@ -1,14 +1,22 @@
-"""Retries: an ended job's items that are not done, or its own broken step, queued once more."""
+"""Retries: what is not done, queued once more - an ended job's items, a job's own broken step, or
+every item that failed for the same reason.
+"""
 
-from sqlalchemy import text
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from shared.errors import Conflict
 from shared.services import datasets, jobs
 from shared.services.events import add_event
+from shared.services.failures import Filter, matching
 from shared.services.ledger.accept import add_step
+from shared.services.ledger.counters import JobChange, move_jobs
 from shared.services.ledger.waiting import enqueue
 from shared.states import FINAL_JOB_STATES, JobKind, JobState, Step
+from shared.tables.failure import Failure
 from shared.tables.job import Job
 
 _REOPEN = text("""
@@ -49,6 +57,7 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
     if reopened.rowcount == 0:  # type: ignore[attr-defined]
         raise Conflict(f"Job {id_} is {job.state}; it can be retried once it has ended.")
     count = session.execute(_AGAIN, {"job": id_}).rowcount  # type: ignore[attr-defined]
+    session.execute(update(Failure).where(Failure.job_id == id_, Failure.ended).values(ended=False))
     if count == 0:
         raise Conflict(f"Every item of job {id_} is done; there is nothing to retry.")
     session.execute(_RECOUNT, {"job": id_, "count": count})
@@ -57,6 +66,66 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
         datasets.prepare_again(session, str(job.dataset_id))
     session.refresh(job)
     return job
+
+
+# A job that is just being cancelled, or whose results are being written, is left as it is.
+_REOPEN_FOR_SOME = text("""
+    UPDATE jobs SET
+        state = CASE WHEN state = ANY(:ended) THEN 'queued' ELSE state END,
+        finished_at = NULL, error = NULL,
+        deadline = CASE WHEN deadline > now() THEN deadline END
+    WHERE id = :job AND kind = 'generation'
+        AND state NOT IN ('validating', 'cancelling', 'finalizing')
+    RETURNING state
+""")
+_SOME_AGAIN = text("""
+    UPDATE items SET state = 'queued', attempt = 0, crashes = 0, error = NULL, finished_at = NULL
+    WHERE id = ANY(:items) AND state = 'failed' AND step = 'run'
+""")
+_MOST_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True)
+class Retried:
+    """What a retry of failures queued again."""
+
+    items: int
+    jobs: list[Job]
+
+
+def retry_failed(session: Session, tenant_id: str, only: Filter) -> Retried:
+    """Queue again the generation items whose failures match, be their job over or not.
+
+    Hint the jobs' lanes after the commit.
+    """
+    chosen = select(Failure.job_id, Failure.item_id).where(
+        *matching(tenant_id, replace(only, ended=True))
+    )
+    by_job: dict[str, list[int]] = defaultdict(list)
+    for job_id, item_id in session.execute(chosen.order_by(Failure.id).limit(_MOST_AT_ONCE)):
+        by_job[job_id].append(item_id)
+    retried = Retried(0, [])
+    count = 0
+    for job_id, item_ids in sorted(by_job.items()):
+        again = _retry_some(session, job_id, item_ids)
+        if again:
+            count += again
+            retried.jobs.append(session.get_one(Job, job_id))
+    return replace(retried, items=count)
+
+
+def _retry_some(session: Session, job_id: str, item_ids: list[int]) -> int:
+    names = {"job": job_id, "items": item_ids, "ended": sorted(FINAL_JOB_STATES)}
+    state = session.execute(_REOPEN_FOR_SOME, names).scalar()
+    if state is None:
+        return 0
+    count = session.execute(_SOME_AGAIN, names).rowcount  # type: ignore[attr-defined]
+    mine = Failure.job_id == job_id, Failure.item_id.in_(item_ids)
+    session.execute(update(Failure).where(*mine).values(ended=False))
+    move_jobs(session, {job_id: JobChange(Counter(queued=count, failed=-count))})
+    if state != JobState.PAUSED:
+        enqueue(session, job_id)
+    return count
 
 
 def _retry_step(session: Session, job: Job, step: Step) -> Job:

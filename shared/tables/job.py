@@ -21,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from shared.log import id_of
 from shared.tables.base import Base
 
 
@@ -84,6 +85,8 @@ class Job(Base):
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     warnings: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
 
+    request_id: Mapped[str | None] = mapped_column(String, default=lambda: id_of("request"))
+    """The request that made it, for logs."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

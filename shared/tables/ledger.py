@@ -101,6 +101,8 @@ class Lease(Base):
     """A member of shared.states.Stage."""
     stop: Mapped[str | None] = mapped_column(String)
     """Shutdown, once its worker was told to end; see services/ledger/leases.py."""
+    log: Mapped[str] = mapped_column(String, server_default="")
+    """The last lines that its worker logged about it."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 

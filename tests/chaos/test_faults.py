@@ -8,7 +8,8 @@ from redis import Redis
 from shared.db import transaction
 from shared.embedded.engines import Urls
 from shared.queues import hint
-from shared.services import items, jobs, workers
+from shared.services import failures, items, jobs, workers
+from shared.services.pages import Cursor
 from shared.states import Lane
 from shared.tables.job import Job
 from shared.tables.tenant import Tenant
@@ -59,6 +60,10 @@ def test_a_child_killed_alone_is_replaced_and_its_items_run_again(tenant: Tenant
     failed = read(tenant, crashing)
     assert failed.error is not None
     assert failed.error["code"] == "crashed"
+    with transaction() as session:
+        told = failures.list_failures(session, tenant.id, Cursor(), failures.Filter())
+    assert [failure.kind for failure in told.rows] == ["crash"] * 3
+    assert all("exited prematurely" in failure.log for failure in told.rows)
     assert_sound()
 
 

@@ -31,6 +31,7 @@ class Claimed:
     custom_id: str | None
     params: dict[str, Any]
     model_version_id: str | None
+    request_id: str | None
     attempt: int
     crashes: int
 
@@ -43,6 +44,16 @@ class Claim:
     items: list[Claimed]
     more: bool = False
     token: UUID = field(default_factory=uuid4)
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """What log lines about it name."""
+        told = {
+            "request": {item.request_id for item in self.items if item.request_id},
+            "job": {item.job_id for item in self.items},
+            "items": {str(item.id) for item in self.items},
+        }
+        return {noun: ",".join(sorted(ids)) for noun, ids in told.items() if ids}
 
 
 _LEAD = 64.0
@@ -118,8 +129,8 @@ _CLAIM = text(f"""
         RETURNING items.*, got.cost AS charge
     )
     SELECT started.id, started.job_id, started.flow_id, jobs.tenant_id, jobs.kind, started.step,
-        started.seq, started.custom_id, started.params, jobs.model_version_id, started.attempt,
-        started.crashes, started.charge
+        started.seq, started.custom_id, started.params, jobs.model_version_id, jobs.request_id,
+        started.attempt, started.crashes, started.charge
     FROM started JOIN jobs ON jobs.id = started.job_id
     ORDER BY started.id
 """)

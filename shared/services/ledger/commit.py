@@ -11,12 +11,14 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.ids import new_id
+from shared.services import failures
+from shared.services.failures import NewFailure
 from shared.services.ledger import flows
 from shared.services.ledger.counters import JobChange, move_jobs
 from shared.services.ledger.requeue import Again, backoff_s, requeue
 from shared.services.ledger.settle import settle
 from shared.settings import settings
-from shared.states import ItemState, JobState, Lane, Step
+from shared.states import FailureKind, ItemState, JobState, Lane, Step
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Failed:
     error: dict[str, Any]
     retry: bool = False
     seconds: float = 0.0
+    log: str = ""
+    """What its worker logged about it."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +96,14 @@ _HELD = text("""
 _GIVE_UP = text("""
     WITH closed AS (
         DELETE FROM leases WHERE token = :token AND items <@ cast(:items AS bigint[])
-        RETURNING token
+        RETURNING worker
     ), shrunk AS (
         UPDATE leases SET items = ARRAY(
             SELECT item FROM unnest(items) AS item WHERE item <> ALL(cast(:items AS bigint[])))
         WHERE token = :token AND NOT items <@ cast(:items AS bigint[])
-        RETURNING token
+        RETURNING worker
     )
-    SELECT token FROM closed UNION ALL SELECT token FROM shrunk
+    SELECT worker FROM closed UNION ALL SELECT worker FROM shrunk
 """)
 
 _END_ITEMS = text("""
@@ -128,10 +132,11 @@ def commit(session: Session, token: UUID, results: Sequence[Result]) -> Committe
     """
     names = {"items": [result.item for result in results], "token": token}
     held = {row.id: row for row in session.execute(_HELD, names)}
-    if session.execute(_GIVE_UP, names | {"items": sorted(held)}).first() is None:
+    worker = session.execute(_GIVE_UP, names | {"items": sorted(held)}).scalar()
+    if worker is None:
         return Committed()
     committed = Committed(set(held))
-    book = _Book(held)
+    book = _Book(held, worker)
     for result in results:
         if result.item in held:
             book.enter(result)
@@ -142,11 +147,13 @@ def commit(session: Session, token: UUID, results: Sequence[Result]) -> Committe
 class _Book:
     """Collects what results mean for rows and counters, then writes it in few statements."""
 
-    def __init__(self, held: dict[int, Any]):
+    def __init__(self, held: dict[int, Any], worker: str):
         self.held = held
+        self.worker = worker
         self.outputs: list[dict[str, Any]] = []
         self.ended: list[dict[str, Any]] = []
         self.again: list[Again] = []
+        self.failures: list[NewFailure] = []
         self.jobs: dict[str, JobChange] = defaultdict(JobChange)
         self.flows: dict[int, flows.FlowChange] = defaultdict(flows.FlowChange)
         self.hints: set[Lane] = set()
@@ -156,12 +163,27 @@ class _Book:
         state = self._next_state(result, row)
         if isinstance(result, Done):
             self.outputs += [_output_row(row, output) for output in result.outputs]
+        if isinstance(result, Failed):
+            self.failures.append(self._failure(result, row, state))
         if state is ItemState.QUEUED:
             self.again.append(_again(result, row))
         else:
             error = result.error if isinstance(result, Failed) else None
             self.ended.append({"id": row.id, "state": state, "error": error})
         self._count(row, state, result.seconds)
+
+    def _failure(self, result: Failed, row: Any, state: ItemState) -> NewFailure:
+        return NewFailure(
+            row.tenant_id,
+            row.job_id,
+            row.id,
+            row.attempt,
+            FailureKind.ERROR,
+            state is ItemState.FAILED,
+            result.error,
+            self.worker,
+            result.log,
+        )
 
     def _next_state(self, result: Result, row: Any) -> ItemState:
         if isinstance(result, Done):
@@ -191,6 +213,7 @@ class _Book:
             session.execute(_END_ITEMS, names | {"token": token})
         if self.again:
             requeue(session, token, self.again)
+        failures.record(session, self.failures)
         for flow_id, change in self.flows.items():
             flows.change(session, flow_id, **vars(change))
         moved = move_jobs(session, self.jobs)

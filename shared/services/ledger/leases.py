@@ -9,7 +9,8 @@ from shared.settings import settings
 from shared.states import Stage, Stop
 
 _RENEW = text("""
-    UPDATE leases SET expires_at = now() + make_interval(secs => :lease_s), stage = :stage
+    UPDATE leases SET expires_at = now() + make_interval(secs => :lease_s), stage = :stage,
+        log = :log
     WHERE token = :token
 """)
 # Cancel and pause need no flag of their own: they are the state of a job or of the lane.
@@ -26,12 +27,20 @@ _STOP = text("""
     ) held
     WHERE leases.token = :token
 """)
+_LOST = text("""
+    UPDATE leases SET expires_at = now() - interval '1 second',
+        log = concat_ws(E'\\n', nullif(log, ''), cast(:why AS text))
+    WHERE worker = :worker AND expires_at > now()
+""")
 _ASK_WORKER = text("UPDATE leases SET stop = :stop WHERE worker = :worker AND stop IS NULL")
 
 
-def renew(session: Session, token: UUID, stage: Stage) -> bool:
-    """Prolong a lease. False: it is gone, and whoever holds the token must stop."""
-    names = {"token": token, "stage": stage, "lease_s": settings().lease_seconds}
+def renew(session: Session, token: UUID, stage: Stage, log: str = "") -> bool:
+    """Prolong a lease, and keep what its worker last logged, should it be the last.
+
+    False: it is gone, and whoever holds the token must stop.
+    """
+    names = {"token": token, "stage": stage, "log": log, "lease_s": settings().lease_seconds}
     return session.execute(_RENEW, names).rowcount == 1  # type: ignore[attr-defined]
 
 
@@ -41,6 +50,11 @@ def stop_flag(session: Session, token: UUID) -> Stop | None:
     if flag is None:
         return Stop.SHUTDOWN
     return Stop(flag) if flag else None
+
+
+def lose_worker(session: Session, worker: str, why: str) -> None:
+    """Let a worker's leases expire at once: the process that held them has ended."""
+    session.execute(_LOST, {"worker": worker, "why": why})
 
 
 def ask_worker(session: Session, worker: str, stop: Stop) -> int:

@@ -2,18 +2,22 @@
 twice.
 """
 
+import json
 from collections import defaultdict
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from shared.services import failures
+from shared.services.failures import NewFailure
 from shared.services.ledger import flows
 from shared.services.ledger.counters import JobChange, lock_jobs, move_jobs
 from shared.services.ledger.requeue import Again, backoff_s, requeue
 from shared.services.ledger.settle import settle
 from shared.settings import settings
-from shared.states import ItemState, JobState, Lane, Step
+from shared.states import FailureKind, ItemState, JobState, Lane, Step
 
 _EXPIRED = text("SELECT token FROM leases WHERE expires_at < now() ORDER BY expires_at LIMIT 100")
 
@@ -22,14 +26,16 @@ _JOBS = text("""
     WHERE leases.token = :token
 """)
 _ITEMS = text("""
-    SELECT items.id, items.job_id, items.flow_id, items.step, items.crashes, jobs.state AS job_state
+    SELECT items.id, items.job_id, items.flow_id, items.step, items.attempt, items.crashes,
+        jobs.tenant_id, jobs.state AS job_state
     FROM leases JOIN items ON items.id = ANY(leases.items) AND items.lease_token = leases.token
     JOIN jobs ON jobs.id = items.job_id
     WHERE leases.token = :token AND items.state = 'running'
     ORDER BY items.id
 """)
 _TAKE = text("""
-    SELECT lane FROM leases WHERE token = :token AND expires_at < now() FOR UPDATE SKIP LOCKED
+    SELECT lane, worker, stage, log FROM leases WHERE token = :token AND expires_at < now()
+    FOR UPDATE SKIP LOCKED
 """)
 _DROP = text("DELETE FROM leases WHERE token = :token")
 
@@ -39,7 +45,6 @@ _END = text("""
     WHERE id = :item AND lease_token = :token AND state = 'running'
 """)
 
-_CRASHED = '{"code": "crashed", "message": "The worker process ended each time it ran this item."}'
 
 _CLAIMABLE = text("""
     SELECT DISTINCT flows.lane FROM flows
@@ -65,11 +70,12 @@ def recover(session: Session, token: UUID) -> Lane | None:
     all.
     """
     lock_jobs(session, session.execute(_JOBS, {"token": token}).scalars())
-    lane = session.execute(_TAKE, {"token": token}).scalar_one_or_none()
-    if lane is None:
+    lease = session.execute(_TAKE, {"token": token}).first()
+    if lease is None:
         return None
     rows = session.execute(_ITEMS, {"token": token}).all()
     again: list[Again] = []
+    crashed: list[NewFailure] = []
     changes: dict[str, JobChange] = defaultdict(JobChange)
     for row in rows:
         state = _after_crash(row.crashes, row.job_state)
@@ -78,19 +84,41 @@ def recover(session: Session, token: UUID) -> Lane | None:
             pause = backoff_s(row.crashes) if row.crashes else 0.0
             again.append(Again(row.id, pause, crash=True))
         else:
-            error = _CRASHED if state is ItemState.FAILED else None
-            names = {"item": row.id, "token": token, "state": state, "error": error}
-            session.execute(_END, names)
+            failed = state is ItemState.FAILED
+            names = {"item": row.id, "token": token, "state": state}
+            error = json.dumps(_crash(lease)) if failed else None
+            session.execute(_END, names | {"error": error})
+        crashed.append(_failure(lease, row, state))
         waits = state is ItemState.QUEUED and row.job_state != JobState.PAUSED
         flows.change(session, row.flow_id, running=-1, queued=int(waits))
         change = changes[row.job_id]
         if row.step == Step.RUN:
             change.counts.update({ItemState.RUNNING: -1, state: 1})
     requeue(session, token, again)
+    failures.record(session, crashed)
     session.execute(_DROP, {"token": token})
     moved = move_jobs(session, changes)
     settle(session, [job.id for job in moved if job.queued == job.running == 0])
-    return Lane(lane)
+    return Lane(lease.lane)
+
+
+def _crash(lease: Any) -> dict[str, Any]:
+    message = f"The worker ended each time it ran this item, the last time in stage {lease.stage}."
+    return {"code": "crashed", "message": message}
+
+
+def _failure(lease: Any, row: Any, state: ItemState) -> NewFailure:
+    return NewFailure(
+        row.tenant_id,
+        row.job_id,
+        row.id,
+        row.attempt,
+        FailureKind.CRASH,
+        state is ItemState.FAILED,
+        _crash(lease),
+        lease.worker,
+        lease.log,
+    )
 
 
 def _after_crash(crashes: int, job_state: str) -> ItemState:

@@ -1,0 +1,157 @@
+"""Failures: why items went wrong, and repeating those that failed for one reason."""
+
+from typing import Any, Literal
+
+from flask import Response, jsonify
+from flask_openapi import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.auth import caller, needs
+from api.pagination import ListAnswer, ListQuery, answer_list
+from api.requests import require_json
+from api.times import seconds
+from shared.db import reading, transaction
+from shared.errors import Invalid, NotFound
+from shared.ids import item_id, item_number
+from shared.queues import hint
+from shared.services import failures, retries
+from shared.states import FailureKind, Lane, Scope
+from shared.tables.failure import Failure
+
+blueprint = APIBlueprint(
+    "failures",
+    __name__,
+    url_prefix="/api/v1/failures",
+    abp_tags=[Tag(name="failures")],
+    abp_security=[{"key": []}],
+)
+
+_ID_PREFIX = "failure_"
+
+
+class FailureAnswer(BaseModel):
+    """One attempt of an item that went wrong."""
+
+    id: str
+    object: Literal["failure"] = "failure"
+    job: str
+    item: str
+    attempt: int
+    kind: FailureKind
+    ended: bool = Field(description="The item has failed with it and was not retried since.")
+    reason: str = Field(description="What equal failures have in common.")
+    error: dict[str, Any]
+    worker: str
+    log: str = Field(description="The last lines that the worker logged about it.")
+    created_at: int
+
+
+class ReasonAnswer(BaseModel):
+    """Items that failed for one reason."""
+
+    id: str
+    object: Literal["failure_reason"] = "failure_reason"
+    items: int
+    jobs: int
+    example: str
+
+
+class ReasonsAnswer(BaseModel):
+    """The most frequent reasons first, a hundred at most."""
+
+    object: Literal["list"] = "list"
+    data: list[ReasonAnswer]
+
+
+class FailuresQuery(ListQuery):
+    """Which failures."""
+
+    job: str | None = None
+    item: str | None = None
+    reason: str | None = None
+    ended: bool | None = Field(None, description="Only what ended an item, or only what did not.")
+
+
+class RetryBody(BaseModel):
+    """Which failed items to retry: all that match everything that is given."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str | None = Field(None, min_length=1)
+    job: str | None = None
+    item: str | None = None
+
+
+class RetryAnswer(BaseModel):
+    """What was queued again."""
+
+    object: Literal["retry"] = "retry"
+    items: int
+    jobs: list[str]
+
+
+def show_failure(failure: Failure) -> FailureAnswer:
+    """A failure as its answer."""
+    return FailureAnswer(
+        id=f"{_ID_PREFIX}{failure.id}",
+        job=failure.job_id,
+        item=item_id(failure.item_id),
+        attempt=failure.attempt,
+        kind=FailureKind(failure.kind),
+        ended=failure.ended,
+        reason=failure.reason,
+        error=failure.error,
+        worker=failure.worker,
+        log=failure.log,
+        created_at=seconds(failure.created_at),
+    )
+
+
+@blueprint.get("", responses={200: ListAnswer}, summary="List attempts that went wrong")
+@needs(Scope.READ)
+def list_failures(query: FailuresQuery) -> Response:
+    only = failures.Filter(query.job, _item(query.item), query.reason, query.ended)
+    with reading() as session:
+        cursor = query.cursor(_number)
+        return answer_list(
+            failures.list_failures(session, caller().tenant_id, cursor, only), show_failure
+        )
+
+
+@blueprint.get("/reasons", responses={200: ReasonsAnswer}, summary="Why items have failed")
+@needs(Scope.READ)
+def list_reasons() -> Response:
+    with reading() as session:
+        found = failures.reasons(session, caller().tenant_id)
+    shown = [
+        ReasonAnswer(id=one.reason, items=one.items, jobs=one.jobs, example=one.example)
+        for one in found
+    ]
+    return jsonify(ReasonsAnswer(data=shown).model_dump(mode="json"))
+
+
+@blueprint.post("/retry", responses={200: RetryAnswer}, summary="Retry failed items")
+@needs(Scope.GENERATE)
+def retry_failures(body: RetryBody) -> Response:
+    require_json()
+    if body.reason is None and body.job is None and body.item is None:
+        raise Invalid("reason: give a reason, a job or an item", param="reason")
+    only = failures.Filter(body.job, _item(body.item), body.reason)
+    with transaction() as session:
+        retried = retries.retry_failed(session, caller().tenant_id, only)
+        answer = RetryAnswer(items=retried.items, jobs=[job.id for job in retried.jobs])
+        lanes = {Lane(job.lane) for job in retried.jobs}
+    for lane in lanes:
+        hint(lane)
+    return jsonify(answer.model_dump(mode="json"))
+
+
+def _item(public: str | None) -> int | None:
+    return None if public is None else item_number(public)
+
+
+def _number(public: str) -> int:
+    digits = public.removeprefix(_ID_PREFIX)
+    if digits == public or not digits.isdecimal():
+        raise NotFound
+    return int(digits)
