@@ -24,6 +24,7 @@ from api.routes import (
     keys,
     models,
     outputs,
+    webhooks,
 )
 from shared.log import set_up
 from shared.settings import settings
@@ -48,6 +49,7 @@ BLUEPRINTS = (
     models.blueprint,
     families.blueprint,
     keys.blueprint,
+    webhooks.blueprint,
     health.blueprint,
 )
 

@@ -18,6 +18,8 @@ PREFIXES = {
     "checkpoint": "checkpoint_",
     "output": "output_",
     "verdict": "verdict_",
+    "webhook": "webhook_",
+    "event": "evt_",
 }
 ITEM_PREFIX = "item_"
 

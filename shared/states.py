@@ -155,6 +155,17 @@ class FailureKind(StrEnum):
     """Its worker ended, or stood still, while it ran."""
 
 
+class DeliveryState(StrEnum):
+    """Where an event stands on its way to a webhook."""
+
+    PENDING = "pending"
+    """To be sent, for the first time or again."""
+    DELIVERED = "delivered"
+    """The receiver took it."""
+    FAILED = "failed"
+    """Every attempt was spent, or the receiver is gone; it can be replayed."""
+
+
 class DatasetState(StrEnum):
     """Where a data set stands."""
 

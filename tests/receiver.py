@@ -26,6 +26,7 @@ class Receiver:
     def __init__(self, tls: ssl.SSLContext | None):
         self.tls = tls
         self.heads: list[str] = []
+        self.headers: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
         self.connections = 0
         self.over = Event()
@@ -56,10 +57,13 @@ class Receiver:
         with connection.makefile("rb") as source:
             head = ""
             while not head.endswith("\r\n\r\n"):
-                line = source.readline().decode("ascii").lower()
+                line = source.readline().decode("ascii")
                 if not line:
                     raise ConnectionError("the client hung up")
                 head += line
+            fields = [line.split(": ", 1) for line in head.strip().split("\r\n")[1:]]
+            self.headers.append({name.lower(): value for name, value in fields})
+            head = head.lower()
             length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
             self.heads.append(head)
             self.bodies.append(source.read(length))

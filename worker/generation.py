@@ -70,15 +70,17 @@ def _generate(ready: Ready, items: Sequence[Claimed], lease: Lease, outcome: Out
         requests = [Request(ready.family.generation.model_validate(item.params)) for item in items]
         made = list(ready.code.generate(ready.loaded, requests, lease))
     except Exception as error:
-        if len(items) == 1:
-            outcome.results.append(failure(items[0].id, error))
-            return
-        log.warning("a batch of %d raised %r; running its halves", len(items), error)
-        half = len(items) // 2
-        _generate(ready, items[:half], lease, outcome)
-        _generate(ready, items[half:], lease, outcome)
+        raised = error
+    else:
+        _sort(items, requests, made, outcome)
         return
-    _sort(items, requests, made, outcome)
+    if len(items) == 1:
+        outcome.results.append(failure(items[0].id, raised))
+        return
+    log.warning("a batch of %d raised %r; running its halves", len(items), raised)
+    half = len(items) // 2
+    _generate(ready, items[:half], lease, outcome)
+    _generate(ready, items[half:], lease, outcome)
 
 
 def _sort(

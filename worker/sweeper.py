@@ -1,4 +1,5 @@
 """The sweeper: finds what was lost - expired leases, lanes without hints - and sets it going again.
+Beside it, webhooks are sent.
 
 Started by: python -m worker.sweeper. Any number may run; every pass changes nothing twice.
 """
@@ -19,6 +20,7 @@ from shared.services import models
 from shared.services.ledger import expire, sweep
 from shared.settings import settings
 from worker.cache import remove
+from worker.deliveries import Sender
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +95,12 @@ def main() -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    sending = threading.Thread(target=Sender().run, args=(ended,), name="deliveries")
+    sending.start()
     while not ended.is_set():
         sweep_once()
         ended.wait(settings().sweep_seconds)
+    sending.join()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from flask_wtf import CSRFProtect
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.auth import PUBLIC_PREFIXES, public
-from api.dashboard import datasets, failures, jobs, models, overview, review, shown
+from api.dashboard import datasets, failures, jobs, models, overview, review, shown, webhooks
 from api.dashboard.accounts import add_security
 from shared.settings import settings
 
@@ -22,7 +22,7 @@ blueprint = Blueprint(
     template_folder="templates",
     static_folder="static",
 )
-PAGES = (overview, jobs, failures, review, models, datasets)
+PAGES = (overview, jobs, failures, review, models, datasets, webhooks)
 _POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; form-action 'self'"
 
 

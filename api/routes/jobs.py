@@ -1,12 +1,10 @@
 """Jobs: submit, look, cancel, pause, resume, retry; their outputs."""
 
-import time
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from api.auth import caller, needs, require
@@ -14,10 +12,9 @@ from api.creates import create_once
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.routes.outputs import show_outputs
-from api.times import LAST_SECOND, seconds, seconds_or_none
+from api.routes.submissions import JobBody, accept
+from api.times import seconds, seconds_or_none
 from shared.db import reading, transaction
-from shared.errors import Invalid
-from shared.family import Family
 from shared.queues import hint
 from shared.services import jobs, outputs, retries
 from shared.states import JobKind, JobState, Lane, Scope
@@ -30,57 +27,6 @@ blueprint = APIBlueprint(
     abp_tags=[Tag(name="jobs")],
     abp_security=[{"key": []}],
 )
-
-Metadata = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
-    Field(max_length=16, description="Up to 16 pairs of the client's own."),
-]
-
-
-class ItemBody(BaseModel):
-    """One item of a generation job."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    custom_id: str | None = Field(
-        None, max_length=255, description="The client's own, unique in the job."
-    )
-    params: dict[str, Any] = Field(description="The family's parameters; see `/api/v1/families`.")
-
-
-class JobBody(BaseModel):
-    """A job to accept."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: Literal["generation", "training", "evaluation"]
-    model: str = Field(description="The model to run or evaluate, or the name to train.")
-    items: list[ItemBody] | None = Field(None, description="For generation: 1 to 100,000 items.")
-    input_file: str | None = Field(
-        None, description="For generation: a JSONL file of items instead."
-    )
-    family: str | None = Field(
-        None, description="For training: the family, if not given by `base`."
-    )
-    base: str | None = Field(None, description="For training: the model to start from.")
-    dataset: str | None = Field(None, description="For training and evaluation.")
-    params: dict[str, Any] | None = Field(
-        None, description="For training: the family's parameters."
-    )
-    priority: int = Field(
-        0,
-        ge=-100,
-        le=100,
-        description="Higher runs sooner, within the tenant: each point overtakes what was "
-        "submitted up to a minute before.",
-    )
-    deadline: int | None = Field(
-        None,
-        gt=0,
-        le=LAST_SECOND,
-        description="Seconds since 1970; what has not started by then expires.",
-    )
-    metadata: Metadata = {}
 
 
 class Counts(BaseModel):
@@ -117,6 +63,7 @@ class JobAnswer(BaseModel):
     compute_seconds: float
     error: dict[str, Any] | None
     warnings: list[str]
+    webhook: str | None
     metadata: dict[str, str]
     created_at: int
     started_at: int | None
@@ -145,6 +92,7 @@ def show_job(session: Session, job: Job) -> JobAnswer:
         compute_seconds=round(job.compute_seconds or 0.0, 3),
         error=job.error,
         warnings=job.warnings or [],
+        webhook=job.webhook_id,
         metadata=job.meta or {},
         created_at=seconds(job.created_at),
         started_at=seconds_or_none(job.started_at),
@@ -172,7 +120,7 @@ def create_job(body: JobBody) -> Response:
     require_json()
 
     def create(session: Session) -> tuple[JobAnswer, Lane]:
-        job = _CREATE[body.kind](session, body)
+        job = accept(session, body)
         session.flush()
         session.refresh(job)
         return show_job(session, job), _lane(job)
@@ -186,67 +134,9 @@ def _lane(job: Job) -> Lane:
     return Lane.LIGHT if is_step else Lane(job.lane)
 
 
-def _generation(session: Session, body: JobBody) -> Job:
-    require(Scope.GENERATE)
-    _refuse(body, "family", "base", "dataset", "params")
-    if (body.items is None) == (body.input_file is None):
-        raise Invalid("items: give either items or input_file", param="items")
-    if body.input_file is not None:
-        return jobs.create_generation_from_file(session, _common(body), body.model, body.input_file)
-    wanted = [jobs.Wanted(item.params, item.custom_id) for item in body.items or ()]
-    return jobs.create_generation(session, _common(body), body.model, wanted)
-
-
-def _training(session: Session, body: JobBody) -> Job:
-    require(Scope.TRAIN)
-    _refuse(body, "items", "input_file")
-    new = jobs.NewTraining(
-        body.family.removeprefix(Family.PREFIX) if body.family is not None else None,
-        _required(body, "dataset"),
-        body.model,
-        body.params or {},
-        body.base,
-    )
-    return jobs.create_training(session, _common(body), new)
-
-
-def _evaluation(session: Session, body: JobBody) -> Job:
-    require(Scope.TRAIN)
-    _refuse(body, "items", "input_file", "family", "base", "params")
-    return jobs.create_evaluation(session, _common(body), body.model, _required(body, "dataset"))
-
-
-_CREATE = {"generation": _generation, "training": _training, "evaluation": _evaluation}
-
-
 def _require_scope_of(job: Job) -> None:
     """Whoever may submit a kind of job may also end it and repeat it. Raises Forbidden."""
     require(Scope.GENERATE if job.kind == JobKind.GENERATION else Scope.TRAIN)
-
-
-def _common(body: JobBody) -> jobs.Common:
-    return jobs.Common(caller().tenant_id, body.priority, _deadline(body), body.metadata)
-
-
-def _deadline(body: JobBody) -> datetime | None:
-    if body.deadline is None:
-        return None
-    if body.deadline <= time.time():
-        raise Invalid("deadline: it has passed; give seconds since 1970", param="deadline")
-    return datetime.fromtimestamp(body.deadline, UTC)
-
-
-def _required(body: JobBody, name: str) -> str:
-    value = getattr(body, name)
-    if value is None:
-        raise Invalid(f"{name}: a {body.kind} job needs it", param=name)
-    return str(value)
-
-
-def _refuse(body: JobBody, *names: str) -> None:
-    for name in names:
-        if getattr(body, name) is not None:
-            raise Invalid(f"{name}: a {body.kind} job does not take it", param=name)
 
 
 @blueprint.get("", responses={200: ListAnswer}, summary="List jobs")

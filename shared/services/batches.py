@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from shared.services.events import add_event
 from shared.services.ledger import settle
 from shared.services.ledger.accept import NewItem, add_items
+from shared.services.webhooks import announce
 from shared.states import JobState, Lane
 from shared.tables.job import Job
 
@@ -40,6 +41,7 @@ def refuse(session: Session, job_id: str, error: dict[str, Any]) -> None:
     if refused.rowcount == 0:  # type: ignore[attr-defined]
         return  # cancelled meanwhile
     add_event(session, job_id, "state", JobState.FAILED, level="error")
+    announce(session, session.get_one(Job, job_id), JobState.FAILED)
 
 
 def finish(

@@ -39,6 +39,8 @@ class Common:
     deadline: datetime | None = None
     """What has not started by then expires."""
     metadata: dict[str, str] = field(default_factory=dict)
+    webhook_id: str | None = None
+    """A webhook that is told of its end."""
 
 
 def create_generation(
@@ -83,6 +85,7 @@ def _generation_job(common: Common, model: Model, version: ModelVersion, referen
         lane=Lane(model.modality),
         priority=common.priority,
         deadline=common.deadline,
+        webhook_id=common.webhook_id,
         family=model.family,
         model=reference,
         model_version_id=version.id,
@@ -161,6 +164,7 @@ def _long_job(common: Common, kind: JobKind, family: str, model: str, dataset_id
         lane=Lane.TRAINING,
         priority=common.priority,
         deadline=common.deadline,
+        webhook_id=common.webhook_id,
         family=family,
         model=model,
         dataset_id=dataset_id,

@@ -69,6 +69,8 @@ class Job(Base):
     input_file_id: Mapped[str | None] = mapped_column(String)
     output_file_id: Mapped[str | None] = mapped_column(String)
     error_file_id: Mapped[str | None] = mapped_column(String)
+    webhook_id: Mapped[str | None] = mapped_column(String)
+    """A webhook that is told of its end, whatever events it otherwise wants."""
     params: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     meta: Mapped[dict[str, str]] = mapped_column("metadata", JSONB, server_default="{}")
 

@@ -1,7 +1,7 @@
 """All tables together: what migrations are compared with."""
 
-from shared.tables import dataset, failure, file, job, ledger, model, output, tenant, user
+from shared.tables import dataset, failure, file, job, ledger, model, output, tenant, user, webhook
 from shared.tables.base import Base
 
-TABLES = (dataset, failure, file, job, ledger, model, output, tenant, user)
+TABLES = (dataset, failure, file, job, ledger, model, output, tenant, user, webhook)
 metadata = Base.metadata

@@ -144,8 +144,10 @@ def make_things(own: Api) -> dict[str, str]:
     job = own.run({})
     (output,) = ok(own.get(f"{JOBS}/{job['id']}/outputs"))["data"]
     key = ok(own.post("/api/v1/keys", {"name": "a", "scopes": ["read"]}), 201)
+    hook = ok(own.post("/api/v1/webhooks", {"url": "https://hooks.example.com"}), 201)
     return {
         "files": file_id,
+        "webhooks": hook["id"],
         "datasets": dataset["id"],
         "jobs": job["id"],
         "outputs": output["id"],

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from shared.services.events import add_event
 from shared.services.ledger.accept import add_step
+from shared.services.webhooks import announce
 from shared.states import JobKind, JobState, Step
 from shared.tables.job import Job
 
@@ -55,6 +56,7 @@ def settle(session: Session, job_ids: Iterable[str]) -> bool:
         return False
     for job_id in session.execute(_BROKEN_STEP, {"jobs": jobs}).scalars().all():
         add_event(session, job_id, "state", JobState.FAILED, level="error")
+        announce(session, session.get_one(Job, job_id), JobState.FAILED)
     ended = session.scalars(
         select(Job)
         .where(
@@ -82,6 +84,7 @@ def end(session: Session, job: Job, expected: JobState) -> None:
     if job.kind == JobKind.INGESTION and state is not JobState.SUCCEEDED:
         session.execute(_NO_DATASET, {"dataset": job.dataset_id, "job": job.id})
     add_event(session, job.id, "state", state)
+    announce(session, job, state)
 
 
 def _final_state(job: Job, state: JobState) -> JobState:

@@ -1,0 +1,143 @@
+"""Submissions: the body of `POST /api/v1/jobs`, and the service that accepts each kind of job."""
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
+
+from api.auth import caller, require
+from api.times import LAST_SECOND
+from shared.errors import Invalid
+from shared.family import Family
+from shared.services import jobs, webhooks
+from shared.states import Scope
+from shared.tables.job import Job
+
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16, description="Up to 16 pairs of the client's own."),
+]
+
+
+class ItemBody(BaseModel):
+    """One item of a generation job."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    custom_id: str | None = Field(
+        None, max_length=255, description="The client's own, unique in the job."
+    )
+    params: dict[str, Any] = Field(description="The family's parameters; see `/api/v1/families`.")
+
+
+class JobBody(BaseModel):
+    """A job to accept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["generation", "training", "evaluation"]
+    model: str = Field(description="The model to run or evaluate, or the name to train.")
+    items: list[ItemBody] | None = Field(None, description="For generation: 1 to 100,000 items.")
+    input_file: str | None = Field(
+        None, description="For generation: a JSONL file of items instead."
+    )
+    family: str | None = Field(
+        None, description="For training: the family, if not given by `base`."
+    )
+    base: str | None = Field(None, description="For training: the model to start from.")
+    dataset: str | None = Field(None, description="For training and evaluation.")
+    params: dict[str, Any] | None = Field(
+        None, description="For training: the family's parameters."
+    )
+    priority: int = Field(
+        0,
+        ge=-100,
+        le=100,
+        description="Higher runs sooner, within the tenant: each point overtakes what was "
+        "submitted up to a minute before.",
+    )
+    deadline: int | None = Field(
+        None,
+        gt=0,
+        le=LAST_SECOND,
+        description="Seconds since 1970; what has not started by then expires.",
+    )
+    webhook: str | None = Field(
+        None, description="The id of a webhook that is told of its end, whatever else it wants."
+    )
+    metadata: Metadata = {}
+
+
+def accept(session: Session, body: JobBody) -> Job:
+    """Accept a job of any kind, if the caller may submit it.
+
+    Raises Invalid, NotFound, Conflict or Forbidden.
+    """
+    return _ACCEPT[body.kind](session, body)
+
+
+def _generation(session: Session, body: JobBody) -> Job:
+    require(Scope.GENERATE)
+    _refuse(body, "family", "base", "dataset", "params")
+    if (body.items is None) == (body.input_file is None):
+        raise Invalid("items: give either items or input_file", param="items")
+    if body.input_file is not None:
+        return jobs.create_generation_from_file(
+            session, _common(session, body), body.model, body.input_file
+        )
+    wanted = [jobs.Wanted(item.params, item.custom_id) for item in body.items or ()]
+    return jobs.create_generation(session, _common(session, body), body.model, wanted)
+
+
+def _training(session: Session, body: JobBody) -> Job:
+    require(Scope.TRAIN)
+    _refuse(body, "items", "input_file")
+    new = jobs.NewTraining(
+        body.family.removeprefix(Family.PREFIX) if body.family is not None else None,
+        _required(body, "dataset"),
+        body.model,
+        body.params or {},
+        body.base,
+    )
+    return jobs.create_training(session, _common(session, body), new)
+
+
+def _evaluation(session: Session, body: JobBody) -> Job:
+    require(Scope.TRAIN)
+    _refuse(body, "items", "input_file", "family", "base", "params")
+    return jobs.create_evaluation(
+        session, _common(session, body), body.model, _required(body, "dataset")
+    )
+
+
+_ACCEPT = {"generation": _generation, "training": _training, "evaluation": _evaluation}
+
+
+def _common(session: Session, body: JobBody) -> jobs.Common:
+    tenant_id = caller().tenant_id
+    if body.webhook is not None:
+        webhooks.get(session, tenant_id, body.webhook, param="webhook")
+    return jobs.Common(tenant_id, body.priority, _deadline(body), body.metadata, body.webhook)
+
+
+def _deadline(body: JobBody) -> datetime | None:
+    if body.deadline is None:
+        return None
+    if body.deadline <= time.time():
+        raise Invalid("deadline: it has passed; give seconds since 1970", param="deadline")
+    return datetime.fromtimestamp(body.deadline, UTC)
+
+
+def _required(body: JobBody, name: str) -> str:
+    value = getattr(body, name)
+    if value is None:
+        raise Invalid(f"{name}: a {body.kind} job needs it", param=name)
+    return str(value)
+
+
+def _refuse(body: JobBody, *names: str) -> None:
+    for name in names:
+        if getattr(body, name) is not None:
+            raise Invalid(f"{name}: a {body.kind} job does not take it", param=name)

@@ -1,0 +1,213 @@
+"""Webhooks: addresses that are told when a job has ended, and the log of what was sent to them."""
+
+from typing import Any, Literal
+
+from flask import Response, jsonify
+from flask_openapi import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.auth import caller, needs
+from api.creates import create_once
+from api.pagination import ListAnswer, ListQuery, answer_list
+from api.requests import require_json
+from api.times import seconds, seconds_or_none
+from shared.db import reading, transaction
+from shared.errors import NotFound
+from shared.services import deliveries, webhooks
+from shared.states import DeliveryState, Scope
+from shared.tables.webhook import Delivery, Webhook, WebhookEvent
+
+blueprint = APIBlueprint(
+    "webhooks",
+    __name__,
+    url_prefix="/api/v1/webhooks",
+    abp_tags=[Tag(name="webhooks")],
+    abp_security=[{"key": []}],
+)
+
+_DELIVERY_PREFIX = "delivery_"
+EventType = Literal["*", "job.completed", "job.failed", "job.cancelled", "job.expired"]
+
+
+class WebhookBody(BaseModel):
+    """A webhook to register."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(description="An https address. Redirects are not followed.")
+    events: list[EventType] = Field(
+        ["*"],
+        max_length=20,
+        description="What it is told of; none: only of jobs that name it in `webhook`.",
+    )
+
+
+class WebhookAnswer(BaseModel):
+    """A webhook as it stands."""
+
+    id: str
+    object: Literal["webhook"] = "webhook"
+    url: str
+    events: list[str]
+    disabled_at: int | None
+    disabled_reason: str | None
+    old_secret_until: int | None = Field(description="Until then the old secret signs too.")
+    created_at: int
+
+
+class SecretAnswer(WebhookAnswer):
+    """A webhook with its secret, which is shown this once."""
+
+    secret: str = Field(description="Verifies signatures, as Standard Webhooks says.")
+
+
+class DeliveryAnswer(BaseModel):
+    """One event on its way to a webhook."""
+
+    id: str
+    object: Literal["delivery"] = "delivery"
+    event: str
+    type: str
+    state: DeliveryState
+    attempts: int
+    next_at: int | None
+    log: list[dict[str, Any]] = Field(description="Each attempt's time, status and answer.")
+    created_at: int
+    delivered_at: int | None
+
+
+class WebhookPath(BaseModel):
+    """Which webhook."""
+
+    id: str
+
+
+class DeliveryPath(BaseModel):
+    """Which delivery of a webhook."""
+
+    id: str
+    delivery: str
+
+
+def show_webhook(webhook: Webhook) -> WebhookAnswer:
+    """A webhook as its answer."""
+    return WebhookAnswer(**_shown(webhook))
+
+
+def _with_secret(webhook: Webhook) -> SecretAnswer:
+    return SecretAnswer(**_shown(webhook), secret=webhook.secret)
+
+
+def _shown(webhook: Webhook) -> dict[str, Any]:
+    return {
+        "id": webhook.id,
+        "url": webhook.url,
+        "events": webhook.events,
+        "disabled_at": seconds_or_none(webhook.disabled_at),
+        "disabled_reason": webhook.disabled_reason,
+        "old_secret_until": seconds_or_none(webhook.old_secret_until),
+        "created_at": seconds(webhook.created_at),
+    }
+
+
+def show_delivery(row: tuple[Delivery, WebhookEvent]) -> DeliveryAnswer:
+    """A delivery as its answer."""
+    delivery, event = row
+    waits = delivery.state == DeliveryState.PENDING
+    return DeliveryAnswer(
+        id=f"{_DELIVERY_PREFIX}{delivery.id}",
+        event=event.id,
+        type=event.type,
+        state=DeliveryState(delivery.state),
+        attempts=delivery.attempt,
+        next_at=seconds(delivery.next_at) if waits else None,
+        log=delivery.log,
+        created_at=seconds(delivery.created_at),
+        delivered_at=seconds_or_none(delivery.delivered_at),
+    )
+
+
+@blueprint.post("", responses={201: SecretAnswer}, summary="Register a webhook")
+@needs(Scope.ADMIN)
+def create_webhook(body: WebhookBody) -> Response:
+    require_json()
+
+    def create(session: Any) -> tuple[SecretAnswer, None]:
+        made = webhooks.create(session, caller().tenant_id, body.url, list(body.events))
+        session.refresh(made)
+        return _with_secret(made), None
+
+    return create_once(201, create)
+
+
+@blueprint.get("", responses={200: ListAnswer}, summary="List webhooks")
+@needs(Scope.READ)
+def list_webhooks(query: ListQuery) -> Response:
+    with reading() as session:
+        found = webhooks.list_webhooks(session, caller().tenant_id, query.cursor())
+        return answer_list(found, show_webhook)
+
+
+@blueprint.get("/<string:id>", responses={200: WebhookAnswer}, summary="Look at a webhook")
+@needs(Scope.READ)
+def get_webhook(path: WebhookPath) -> Response:
+    with reading() as session:
+        found = webhooks.get(session, caller().tenant_id, path.id)
+        return jsonify(show_webhook(found).model_dump(mode="json"))
+
+
+@blueprint.delete("/<string:id>", responses={204: None}, summary="Delete a webhook")
+@needs(Scope.ADMIN)
+def delete_webhook(path: WebhookPath) -> Response:
+    with transaction() as session:
+        session.delete(webhooks.get(session, caller().tenant_id, path.id))
+    return Response(status=204)
+
+
+@blueprint.post("/<string:id>/rotate", responses={200: SecretAnswer}, summary="Give a new secret")
+@needs(Scope.ADMIN)
+def rotate_secret(path: WebhookPath) -> Response:
+    with transaction() as session:
+        webhook = webhooks.get(session, caller().tenant_id, path.id)
+        webhooks.rotate(session, webhook)
+        return jsonify(_with_secret(webhook).model_dump(mode="json"))
+
+
+@blueprint.post("/<string:id>/enable", responses={200: WebhookAnswer}, summary="Call it again")
+@needs(Scope.ADMIN)
+def enable_webhook(path: WebhookPath) -> Response:
+    with transaction() as session:
+        webhook = webhooks.get(session, caller().tenant_id, path.id)
+        webhooks.enable(webhook)
+        return jsonify(show_webhook(webhook).model_dump(mode="json"))
+
+
+@blueprint.get(
+    "/<string:id>/deliveries", responses={200: ListAnswer}, summary="List what was sent to it"
+)
+@needs(Scope.READ)
+def list_deliveries(path: WebhookPath, query: ListQuery) -> Response:
+    with reading() as session:
+        webhook = webhooks.get(session, caller().tenant_id, path.id)
+        cursor = query.cursor(_number)
+        return answer_list(deliveries.list_deliveries(session, webhook, cursor), show_delivery)
+
+
+@blueprint.post(
+    "/<string:id>/deliveries/<string:delivery>/replay",
+    responses={200: DeliveryAnswer},
+    summary="Send an event again",
+)
+@needs(Scope.ADMIN)
+def replay_delivery(path: DeliveryPath) -> Response:
+    with transaction() as session:
+        webhook = webhooks.get(session, caller().tenant_id, path.id)
+        row = deliveries.replay(session, webhook, _number(path.delivery))
+        return jsonify(show_delivery(row).model_dump(mode="json"))
+
+
+def _number(public: str) -> int:
+    digits = public.removeprefix(_DELIVERY_PREFIX)
+    if digits == public or not digits.isdecimal() or len(digits) > 18:
+        raise NotFound(f"No delivery {public!r}.")
+    return int(digits)
