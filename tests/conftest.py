@@ -56,13 +56,14 @@ def installation(urls: Urls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("ATELIER_SECRET_KEY", "test-secret-" + "0" * 32)
     (tmp_path / "home").mkdir()
     forget_settings()
-    _empty_tables()
+    empty_tables()
     _empty_redis(str(urls.redis))
     yield tmp_path / "home"
     forget_settings()
 
 
-def _empty_tables() -> None:
+def empty_tables() -> None:
+    """Leave no row in any table of the database of the settings."""
     names = ", ".join(shared.tables.metadata.metadata.tables)
     with transaction() as session:
         session.execute(text(f"TRUNCATE {names} RESTART IDENTITY CASCADE"))

@@ -13,6 +13,8 @@ from shared.db import transaction
 from shared.services import jobs, models, tenants
 from shared.services.ledger.claim import Claim, claim
 from shared.services.ledger.commit import Done, NewOutput, Released, commit
+from shared.services.ledger.invariants import violations
+from shared.settings import settings
 from shared.states import Lane
 from shared.tables.job import Job
 from shared.tables.model import ModelVersion
@@ -76,54 +78,9 @@ def execute(statement: str) -> None:
         session.execute(text(statement))
 
 
-_FAULTS = {
-    "a job's counters differ from a recount": """
-        SELECT jobs.id FROM jobs LEFT JOIN items ON items.job_id = jobs.id AND items.step = 'run'
-        GROUP BY jobs.id
-        HAVING (jobs.total, jobs.queued, jobs.running, jobs.done, jobs.failed, jobs.cancelled,
-            jobs.expired)
-            IS DISTINCT FROM (count(items.id), count(*) FILTER (WHERE items.state = 'queued'),
-                count(*) FILTER (WHERE items.state = 'running'),
-                count(*) FILTER (WHERE items.state = 'done'),
-                count(*) FILTER (WHERE items.state = 'failed'),
-                count(*) FILTER (WHERE items.state = 'cancelled'),
-                count(*) FILTER (WHERE items.state = 'expired'))""",
-    "a flow's counters differ from a recount": """
-        SELECT flows.id FROM flows LEFT JOIN items ON items.flow_id = flows.id
-        LEFT JOIN queue ON queue.item_id = items.id GROUP BY flows.id
-        HAVING (flows.queued, flows.running) IS DISTINCT FROM (
-            count(queue.item_id), count(*) FILTER (WHERE items.state = 'running'))""",
-    "an item waits without a queue row, or a queue row stands without a waiting item": """
-        SELECT coalesce(waiting.id, queue.item_id)
-        FROM (SELECT items.id FROM items JOIN jobs ON jobs.id = items.job_id
-            WHERE items.state = 'queued' AND jobs.state <> 'paused') waiting
-        FULL JOIN queue ON queue.item_id = waiting.id
-        WHERE waiting.id IS NULL OR queue.item_id IS NULL""",
-    "an item runs without the lease that it names": """
-        SELECT items.id FROM items LEFT JOIN leases ON leases.token = items.lease_token
-        WHERE items.state = 'running'
-            AND (leases.token IS NULL OR items.id <> ALL(leases.items))""",
-    "a done item has not its number of outputs": """
-        SELECT items.id FROM items JOIN jobs ON jobs.id = items.job_id
-        LEFT JOIN outputs ON outputs.item_id = items.id
-        WHERE jobs.kind = 'generation' AND items.step = 'run' GROUP BY items.id
-        HAVING count(outputs.id) <>
-            CASE WHEN items.state = 'done' THEN (items.params->>'n')::int ELSE 0 END""",
-    "a job has ended with items that have not": """
-        SELECT id FROM jobs
-        WHERE state IN ('succeeded', 'partial', 'failed', 'cancelled', 'expired')
-        AND queued + running > 0""",
-    "a job whose items have all ended has not": """
-        SELECT id FROM jobs WHERE state IN ('queued', 'running', 'paused', 'cancelling')
-        AND queued + running = 0 AND NOT EXISTS (
-            SELECT FROM items WHERE job_id = jobs.id AND state IN ('queued', 'running'))""",
-}
-
-
 def faults(session: Session) -> dict[str, list[Any]]:
     """Every invariant of the ledger that does not hold, with the rows that break it."""
-    found = {what: list(session.execute(text(query)).scalars()) for what, query in _FAULTS.items()}
-    return {what: rows for what, rows in found.items() if rows}
+    return violations(session, settings().max_attempts, settings().max_crashes)
 
 
 def assert_sound() -> None:

@@ -40,8 +40,8 @@ _ANNOUNCE = text("""
         WHERE tenant_id = :tenant AND disabled_at IS NULL
             AND (cast(events AS text[]) && cast(:types AS text[]) OR id = :webhook)
     ), event AS (
-        INSERT INTO webhook_events (id, tenant_id, type, body)
-        SELECT :event, :tenant, :type, :body WHERE EXISTS (SELECT FROM told)
+        INSERT INTO webhook_events (id, tenant_id, type, job_id, body)
+        SELECT :event, :tenant, :type, :job, :body WHERE EXISTS (SELECT FROM told)
         RETURNING id
     )
     INSERT INTO deliveries (event_id, webhook_id) SELECT event.id, told.id FROM event, told
@@ -114,6 +114,7 @@ def announce(session: Session, job: Job, state: JobState) -> None:
     }
     names = {
         "tenant": job.tenant_id,
+        "job": job.id,
         "webhook": job.webhook_id,
         "event": id_,
         "type": type_,

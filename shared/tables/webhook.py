@@ -51,6 +51,7 @@ class WebhookEvent(Base):
     id: Mapped[str] = mapped_column(String, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)
     type: Mapped[str] = mapped_column(String)
+    job_id: Mapped[str] = mapped_column(String)
     body: Mapped[str] = mapped_column(String)
     """As it is sent and signed, to the byte."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

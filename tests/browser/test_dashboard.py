@@ -83,7 +83,16 @@ def test_keys_do_nothing_while_somebody_writes_a_note(page: Page) -> None:
 
 def test_every_page_fits_a_phone(page: Page) -> None:
     page.set_viewport_size({"width": 375, "height": 700})
-    for path in ("", "jobs", "review", "models", "models/stand-in", "datasets"):
+    for path in (
+        "",
+        "jobs",
+        "failures",
+        "review",
+        "models",
+        "models/stand-in",
+        "datasets",
+        "webhooks",
+    ):
         page.goto(f"/dashboard/{path}")
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= 375, f"/dashboard/{path} is {width} pixels wide"

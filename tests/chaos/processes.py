@@ -1,17 +1,19 @@
-"""Real worker processes for tests that hurt them."""
+"""Real programs of the installation, for tests that hurt them."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from shared.settings import environment
 
 ROOT = Path(__file__).resolve().parents[2]
+POINTS = Path(__file__).resolve().parent / "points"
 QUICK = {
     "ATELIER_LEASE_SECONDS": "4",
     "ATELIER_RENEW_SECONDS": "1",
@@ -24,53 +26,62 @@ QUICK = {
 class Group:
     """One program with its children, in a process group of its own."""
 
-    def __init__(self, *argv: str):
-        self.child = subprocess.Popen(
-            [sys.executable, *argv],
-            cwd=ROOT,
-            env=environment() | QUICK,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def __init__(self, *argv: str, log: Path | None = None, **variables: str):
+        path = os.pathsep.join([str(POINTS), str(ROOT)])
+        with open(log or os.devnull, "ab") as output:
+            self.child = subprocess.Popen(
+                [sys.executable, *argv],
+                cwd=ROOT,
+                env=environment() | QUICK | {"PYTHONPATH": path} | variables,
+                start_new_session=True,
+                stdout=output,
+                stderr=output,
+            )
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the program and all its children."""
-        os.killpg(self.child.pid, number)
+        with suppress(ProcessLookupError):
+            os.killpg(self.child.pid, number)
 
-    def end(self) -> None:
-        if self.child.poll() is None:
-            self.signal(signal.SIGCONT)
-            self.signal(signal.SIGKILL)
+    def kill(self) -> None:
+        """End it and all its children at once, though it be frozen."""
+        self.signal(signal.SIGKILL)
         self.child.wait()
+
+    def stop(self, within_s: float = 30) -> None:
+        """Ask it to end, as a deploy does, and wait. Raises TimeoutExpired."""
+        self.child.send_signal(signal.SIGTERM)
+        self.child.wait(timeout=within_s)
+        self.signal(signal.SIGKILL)
 
 
 @contextmanager
-def running(*argv: str) -> Iterator[Group]:
-    group = Group(*argv)
+def running(*argv: str, log: Path | None = None, **variables: str) -> Iterator[Group]:
+    group = Group(*argv, log=log, **variables)
     try:
         yield group
     finally:
-        group.end()
+        group.kill()
 
 
-def worker(lanes: str = "text") -> AbstractContextManager[Group]:
-    return running(
-        "-m",
-        "celery",
-        "-A",
-        "worker.app",
-        "worker",
-        "-Q",
-        lanes,
-        "--without-gossip",
-        "--without-mingle",
-        "--without-heartbeat",
-    )
+WORKER = ("-m", "celery", "-A", "worker.app", "worker", "--without-gossip", "--without-mingle")
+WORKER += ("--without-heartbeat", "-Q")
+SWEEPER = ("-m", "worker.sweeper")
+API = ("-m", "gunicorn", "api.app:application()", "--worker-class", "gthread", "--threads", "8")
 
 
-def sweeper() -> AbstractContextManager[Group]:
-    return running("-m", "worker.sweeper")
+def worker(lanes: str = "text", **variables: str) -> AbstractContextManager[Group]:
+    return running(*WORKER, lanes, **variables)
+
+
+def sweeper(**variables: str) -> AbstractContextManager[Group]:
+    return running(*SWEEPER, **variables)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def until(holds: Callable[[], bool], within_s: float = 60) -> None:

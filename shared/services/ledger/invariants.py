@@ -1,0 +1,80 @@
+"""What must always be true of the ledger, each as a query for the rows that break it.
+
+`atelier doctor` asks them of a running installation, the tests after every fault.
+"""
+
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+_SHOWN = 100
+
+INVARIANTS = {
+    "a job's counters are what a recount of its items gives": """
+        SELECT jobs.id FROM jobs LEFT JOIN items ON items.job_id = jobs.id AND items.step = 'run'
+        GROUP BY jobs.id
+        HAVING (jobs.total, jobs.queued, jobs.running, jobs.done, jobs.failed, jobs.cancelled,
+            jobs.expired)
+            IS DISTINCT FROM (count(items.id), count(*) FILTER (WHERE items.state = 'queued'),
+                count(*) FILTER (WHERE items.state = 'running'),
+                count(*) FILTER (WHERE items.state = 'done'),
+                count(*) FILTER (WHERE items.state = 'failed'),
+                count(*) FILTER (WHERE items.state = 'cancelled'),
+                count(*) FILTER (WHERE items.state = 'expired'))""",
+    "a flow's counters are what a recount of the queue and its running items gives": """
+        SELECT flows.id FROM flows LEFT JOIN items ON items.flow_id = flows.id
+        LEFT JOIN queue ON queue.item_id = items.id GROUP BY flows.id
+        HAVING (flows.queued, flows.running) IS DISTINCT FROM (
+            count(queue.item_id), count(*) FILTER (WHERE items.state = 'running'))""",
+    "an item waits if and only if it stands in the queue, unless its job is paused": """
+        SELECT coalesce(waiting.id, queue.item_id)
+        FROM (SELECT items.id FROM items JOIN jobs ON jobs.id = items.job_id
+            WHERE items.state = 'queued' AND jobs.state <> 'paused') waiting
+        FULL JOIN queue ON queue.item_id = waiting.id
+        WHERE waiting.id IS NULL OR queue.item_id IS NULL""",
+    "an item that runs is held by the lease that it names": """
+        SELECT items.id FROM items LEFT JOIN leases ON leases.token = items.lease_token
+        WHERE items.state = 'running'
+            AND (leases.token IS NULL OR items.id <> ALL(leases.items))""",
+    "a generation item has all of its outputs if it is done, and none otherwise": """
+        SELECT items.id FROM items JOIN jobs ON jobs.id = items.job_id
+        LEFT JOIN outputs ON outputs.item_id = items.id
+        WHERE jobs.kind = 'generation' AND items.step = 'run' GROUP BY items.id
+        HAVING count(outputs.id) <>
+            CASE WHEN items.state = 'done' THEN (items.params->>'n')::int ELSE 0 END""",
+    "no output is there twice": """
+        SELECT min(id) FROM outputs GROUP BY item_id, index HAVING count(*) > 1""",
+    "a job that has ended has no item that waits or runs": """
+        SELECT id FROM jobs
+        WHERE state IN ('succeeded', 'partial', 'failed', 'cancelled', 'expired')
+            AND EXISTS (SELECT FROM items
+                WHERE items.job_id = jobs.id AND items.state IN ('queued', 'running'))""",
+    "a job of which no item waits or runs has ended, or is about to": """
+        SELECT id FROM jobs WHERE state IN ('queued', 'running', 'paused', 'cancelling')
+        AND NOT EXISTS (SELECT FROM items
+            WHERE items.job_id = jobs.id AND items.state IN ('queued', 'running'))""",
+    "an item was not tried more often than it may be": """
+        SELECT id FROM items WHERE attempt > :attempts + crashes OR crashes > :crashes""",
+    "a webhook that a job names is told of the job's end": """
+        SELECT jobs.id FROM jobs JOIN webhooks ON webhooks.id = jobs.webhook_id
+        WHERE jobs.finished_at > webhooks.created_at
+            AND jobs.finished_at < coalesce(webhooks.disabled_at, 'infinity')
+            AND NOT EXISTS (SELECT FROM webhook_events
+                WHERE webhook_events.job_id = jobs.id
+                    AND webhook_events.created_at >= jobs.finished_at)""",
+}
+
+
+def violations(session: Session, attempts: int, crashes: int) -> dict[str, list[Any]]:
+    """Every invariant that does not hold, with up to a hundred rows that break it.
+
+    `attempts` and `crashes` are the most that an item may have.
+    """
+    names = {"attempts": attempts, "crashes": crashes}
+    found = {}
+    for invariant, query in INVARIANTS.items():
+        rows = session.execute(text(f"{query} LIMIT {_SHOWN}"), names).scalars().all()
+        if rows:
+            found[invariant] = list(rows)
+    return found

@@ -1,0 +1,198 @@
+"""Faults of engines: Redis, Postgres and the object storage, while real programs run."""
+
+import time
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+from redis import Redis
+from sqlalchemy import text
+
+from shared.db import transaction
+from shared.services import failures
+from shared.services.pages import Cursor
+from tests.chaos.client import Customer
+from tests.chaos.processes import until
+from tests.chaos.proxy import Fault
+from tests.chaos.site import Site
+from tests.chaos.soundness import all_faults
+
+ITEM = {"seconds": 0.05}
+"""So that a batch lasts long enough to be met by a fault."""
+
+
+@pytest.fixture
+def running(victim: Site) -> Site:
+    """API, a worker and a sweeper, ready."""
+    for name in ("api", "sweeper", "worker"):
+        victim.start(name)
+    victim.await_api()
+    victim.await_workers()
+    return victim
+
+
+def done(customer: Customer, job_id: str) -> int:
+    return (customer.look(job_id) or {"counts": {"done": 0}})["counts"]["done"]
+
+
+def hold_connections(url: str, held: ExitStack) -> None:
+    """Make connections until there are no more. Raises OperationalError then."""
+    while True:
+        held.enter_context(psycopg.connect(url))
+
+
+def attempts() -> set[int]:
+    with transaction() as session:
+        return set(session.execute(text("SELECT DISTINCT attempt FROM items")).scalars())
+
+
+def assert_no_attempt_was_spent(customer: Customer) -> None:
+    """What the engines did wrong cost no item an attempt."""
+    assert attempts() == {1}
+    with transaction() as session:
+        told = failures.list_failures(session, customer.tenant_id, Cursor(), failures.Filter())
+    assert not told.rows
+
+
+class TestRedis:
+    def test_stopped_for_a_while_it_delays_the_work_and_nothing_else(
+        self, running: Site, customer: Customer
+    ) -> None:
+        first = customer.submit([ITEM] * 64)
+        until(lambda: done(customer, first) > 0)
+        with running.redis.showing(Fault.REFUSE):
+            began = time.monotonic()
+            second = customer.submit([ITEM] * 16)
+            assert time.monotonic() - began < 5, "acceptance needs no Redis"
+        back = time.monotonic()
+
+        assert customer.await_end(first)["state"] == "succeeded"
+        assert customer.await_end(second, within_s=20)["state"] == "succeeded"
+        assert time.monotonic() - back < 20
+        assert all_faults(running) == {}
+
+    def test_half_open_it_delays_the_work_and_nothing_else(
+        self, running: Site, customer: Customer
+    ) -> None:
+        first = customer.submit([ITEM] * 64)
+        until(lambda: done(customer, first) > 0)
+        with running.redis.showing(Fault.SILENT):
+            second = customer.submit([ITEM] * 16)
+            assert customer.await_end(first)["state"] == "succeeded", "work goes on without hints"
+
+        assert customer.await_end(second)["state"] == "succeeded"
+        assert all_faults(running) == {}
+
+    def test_emptied_while_nobody_listens_it_loses_no_work(
+        self, victim: Site, customer: Customer
+    ) -> None:
+        victim.start("api")
+        victim.await_api()
+        job = customer.submit([ITEM] * 16)
+        with Redis.from_url(str(victim.engines.urls.redis)) as redis:
+            until(lambda: bool(redis.exists("atelier:text")))
+        victim.flush_redis()
+        for name in ("sweeper", "worker"):
+            victim.start(name)
+
+        assert customer.await_end(job)["state"] == "succeeded"
+        assert all_faults(victim) == {}
+
+
+class TestPostgres:
+    def test_a_restart_in_the_middle_loses_and_doubles_nothing(
+        self, running: Site, customer: Customer
+    ) -> None:
+        first = customer.submit([ITEM] * 96)
+        until(lambda: done(customer, first) > 0)
+        running.restart_postgres()
+        second = customer.submit([ITEM] * 16)
+
+        for job in (first, second):
+            assert customer.await_end(job)["state"] == "succeeded"
+        assert_no_attempt_was_spent(customer)
+        assert all_faults(running) == {}
+
+    def test_while_it_is_away_the_api_says_503_and_when_to_come_again(
+        self, running: Site, customer: Customer
+    ) -> None:
+        with running.without_postgres():
+            answer = customer.try_submit([ITEM], "a key")
+
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+        until(lambda: customer.try_submit([ITEM], "a key").status_code == 202)
+        assert all_faults(running) == {}
+
+    def test_connections_that_are_ended_are_made_anew(
+        self, running: Site, customer: Customer
+    ) -> None:
+        job = customer.submit([ITEM] * 160)
+        for _ in range(5):
+            before = done(customer, job)
+            until(lambda seen=before: done(customer, job) > seen)
+            assert running.terminate_backends() > 0
+
+        assert customer.await_end(job)["state"] == "succeeded"
+        assert_no_attempt_was_spent(customer)
+        assert all_faults(running) == {}
+
+    def test_when_others_hold_every_connection_work_waits_and_goes_on(
+        self, running: Site, customer: Customer
+    ) -> None:
+        job = customer.submit([ITEM] * 96)
+        until(lambda: done(customer, job) > 0)
+        url = running.database_url.replace("postgresql+psycopg://", "postgresql://")
+        with ExitStack() as held:
+            with pytest.raises(
+                psycopg.OperationalError, match="slots are reserved|too many clients"
+            ):
+                hold_connections(url, held)
+            until(lambda: done(customer, job) > 48)
+
+        assert customer.await_end(job)["state"] == "succeeded"
+        assert all_faults(running) == {}
+
+    def test_a_transaction_that_is_held_open_for_long_stops_nothing(
+        self, running: Site, customer: Customer
+    ) -> None:
+        url = running.database_url.replace("postgresql+psycopg://", "postgresql://")
+        with psycopg.connect(url) as old:
+            old.execute("SELECT count(*) FROM items")
+            job = customer.submit([ITEM] * 64)
+
+            assert customer.await_end(job)["state"] == "succeeded"
+        assert all_faults(running) == {}
+
+
+class TestStorage:
+    @pytest.mark.parametrize(
+        "fault", [Fault.REFUSE, Fault.SLOW, Fault.ERROR, Fault.ERROR_AFTER, Fault.LOST_ANSWER]
+    )
+    def test_what_it_does_wrong_is_repeated_and_costs_no_attempt(
+        self, running: Site, customer: Customer, fault: Fault
+    ) -> None:
+        job = customer.submit([ITEM] * 48)
+        until(lambda: done(customer, job) > 0)
+        with running.storage.showing(fault):
+            until(lambda: running.storage.struck > 0)
+            # Long enough that boto3 gives up and the items are released.
+            time.sleep(3)
+        running.storage.struck = 0
+
+        assert customer.await_end(job)["state"] == "succeeded"
+        assert_no_attempt_was_spent(customer)
+        assert all_faults(running) == {}
+
+    def test_nothing_is_done_whose_object_was_not_stored(
+        self, running: Site, customer: Customer
+    ) -> None:
+        running.storage.methods = {"PUT"}
+        with running.storage.showing(Fault.ERROR):
+            job = customer.submit([ITEM] * 16)
+            until(lambda: running.storage.struck >= 16)
+            assert done(customer, job) == 0
+        running.storage.methods = None
+
+        assert customer.await_end(job)["state"] == "succeeded"
+        assert all_faults(running) == {}
