@@ -1,5 +1,5 @@
 # What people run here. `make demo` and `make test` do everything on a fresh machine.
-.PHONY: help setup demo up test lint format benchmarks clean
+.PHONY: help setup demo up test chaos lint format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -25,6 +25,9 @@ up: setup  ## Run the whole installation until Ctrl-C; data stay in ATELIER_HOME
 
 test: setup lint  ## Run every test that this machine can run
 	@$(BIN)/pytest --durations=15
+
+chaos: setup  ## Hurt an installation at random (SECONDS=600 SEED=7) and see that nothing is lost
+	@CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(BIN)/pytest -q tests/chaos/test_nemesis.py
 
 lint: setup  ## Check style and types
 	@$(BIN)/ruff check .

@@ -61,7 +61,7 @@ class Site:
         self.programs.pop(name).kill()
 
     def await_api(self) -> None:
-        until(self._answers)
+        until(self.answers)
 
     def await_workers(self, count: int = 1) -> None:
         """Return once so many workers have reported themselves since the tables were emptied."""
@@ -72,7 +72,7 @@ class Site:
 
         until(have_reported)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             return httpx.get(f"{self.address}/api/v1/health/ready").status_code == 200
         except httpx.TransportError:

@@ -145,7 +145,7 @@ class TestPostgres:
         url = running.database_url.replace("postgresql+psycopg://", "postgresql://")
         with ExitStack() as held:
             with pytest.raises(
-                psycopg.OperationalError, match="slots are reserved|too many clients"
+                psycopg.OperationalError, match=r"slots are reserved|too many clients"
             ):
                 hold_connections(url, held)
             until(lambda: done(customer, job) > 48)

@@ -1,0 +1,149 @@
+"""The nemesis: does one harm after the other to a site, chosen by a seed, and mends each."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.db import transaction
+from shared.queues import make_celery
+from shared.states import Lane
+from tests.chaos.processes import QUICK, until
+from tests.chaos.proxy import Fault
+from tests.chaos.site import Site, freeze, thaw
+
+WORKERS = ("worker a", "worker b")
+PROGRAMS = ("api", "sweeper", *WORKERS)
+_LEASE_S = float(QUICK["ATELIER_LEASE_SECONDS"])
+_STORAGE_FAULTS = (Fault.ERROR, Fault.ERROR_AFTER, Fault.LOST_ANSWER, Fault.SLOW, Fault.REFUSE)
+
+
+@dataclass
+class Nemesis:
+    """Its harms are methods; each returns once what it broke is mended."""
+
+    site: Site
+    random: Random
+    done: Counter[str] = field(default_factory=Counter)
+    """Harms by name."""
+    mended: list[tuple[str, datetime]] = field(default_factory=list)
+    """When each was over, by the database's clock."""
+
+    def harms(self) -> list[Callable[[], None]]:
+        return [
+            self.kill_a_worker,
+            self.freeze_a_worker_past_its_lease,
+            self.replace_a_worker,
+            self.kill_the_api,
+            self.kill_the_sweeper,
+            self.flush_redis,
+            self.stop_redis,
+            self.leave_redis_half_open,
+            self.send_every_hint_five_times,
+            self.end_the_databases_connections,
+            self.restart_the_database,
+            self.take_all_connections,
+            self.have_the_storage_fail,
+        ]
+
+    def run(self, seconds: float) -> None:
+        """Do harm for so long; each kind once before any comes again."""
+        ends_at = time.monotonic() + seconds
+        waiting: list[Callable[[], None]] = []
+        while time.monotonic() < ends_at:
+            if not waiting:
+                waiting = self.harms()
+                self.random.shuffle(waiting)
+            harm = waiting.pop()
+            harm()
+            self.done[harm.__name__] += 1
+            self.mended.append((harm.__name__, self._now()))
+            time.sleep(self.random.uniform(0.2, 1.5))
+
+    def _now(self) -> datetime:
+        while True:
+            with suppress(SQLAlchemyError), transaction() as session:
+                return session.execute(text("SELECT clock_timestamp()")).scalar_one()
+
+    def _for_a_while(self) -> None:
+        time.sleep(self.random.uniform(0.5, 3))
+
+    def kill_a_worker(self) -> None:
+        name = self.random.choice(WORKERS)
+        self.site.kill(name)
+        self.site.start(name)
+
+    def freeze_a_worker_past_its_lease(self) -> None:
+        program = self.site.programs[self.random.choice(WORKERS)]
+        freeze(program)
+        time.sleep(_LEASE_S + 2)
+        thaw(program)
+
+    def replace_a_worker(self) -> None:
+        name = self.random.choice(WORKERS)
+        self.site.programs.pop(name).stop()
+        self.site.start(name)
+
+    def kill_the_api(self) -> None:
+        self.site.kill("api")
+        self.site.start("api")
+
+    def kill_the_sweeper(self) -> None:
+        self.site.kill("sweeper")
+        self.site.start("sweeper")
+
+    def flush_redis(self) -> None:
+        self.site.flush_redis()
+
+    def stop_redis(self) -> None:
+        with self.site.redis.showing(Fault.REFUSE):
+            self._for_a_while()
+
+    def leave_redis_half_open(self) -> None:
+        with self.site.redis.showing(Fault.SILENT):
+            self._for_a_while()
+
+    def send_every_hint_five_times(self) -> None:
+        app = make_celery()
+        for _ in range(5):
+            app.send_task("work", args=[Lane.TEXT], queue=Lane.TEXT, retry=False)
+        app.close()
+
+    def end_the_databases_connections(self) -> None:
+        self.site.terminate_backends()
+
+    def restart_the_database(self) -> None:
+        self.site.restart_postgres()
+
+    def take_all_connections(self) -> None:
+        url = self.site.database_url.replace("postgresql+psycopg://", "postgresql://")
+        with ExitStack() as held:
+            with suppress(psycopg.OperationalError):
+                while True:
+                    held.enter_context(psycopg.connect(url))
+            self._for_a_while()
+
+    def have_the_storage_fail(self) -> None:
+        self.site.storage.share = self.random.choice((0.3, 1.0))
+        with self.site.storage.showing(self.random.choice(_STORAGE_FAULTS)):
+            self._for_a_while()
+
+
+@contextmanager
+def raging(site: Site, seed: int) -> Iterator[Nemesis]:
+    """A nemesis on a site all of whose programs run; afterwards all of them run unharmed."""
+    for name in PROGRAMS:
+        site.start(name)
+    site.await_api()
+    site.await_workers(len(WORKERS))
+    yield Nemesis(site, Random(seed))
+    site.redis.healed()
+    site.storage.healed()
+    until(site.answers)

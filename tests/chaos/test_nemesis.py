@@ -1,0 +1,110 @@
+"""Many faults at random while several tenants work: nothing is lost and nothing is done twice.
+
+`make chaos SECONDS=600 SEED=7` runs it for long; CI for a minute with a seed that it prints.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from random import Random
+
+import pytest
+from sqlalchemy import text
+
+from shared.db import transaction
+from shared.services import tenants, webhooks
+from shared.states import Scope
+from tests.chaos.client import FINAL, Customer
+from tests.chaos.nemesis import raging
+from tests.chaos.processes import until
+from tests.chaos.report import report
+from tests.chaos.site import Site
+from tests.chaos.soundness import all_faults, changes, watching
+from tests.chaos.traffic import Traffic, flowing
+from tests.ledger import add_stand_in
+from tests.receiver import HERE, Receiver, answers, receiving
+from tests.settings import forget_settings
+
+SECONDS = float(os.environ.get("CHAOS_SECONDS") or 60)
+SEED = int(os.environ.get("CHAOS_SEED") or Random().randrange(10_000))
+_TENANTS = (("light", 1.0), ("heavy", 3.0), ("limited", 1.0))
+_CALM_S = 180
+
+_UNTOLD = text("""
+    SELECT count(*) FROM jobs WHERE NOT EXISTS (
+        SELECT FROM webhook_events JOIN deliveries ON deliveries.event_id = webhook_events.id
+        WHERE webhook_events.job_id = jobs.id AND deliveries.state = 'delivered')
+""")
+
+
+@pytest.fixture
+def receiver(victim: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    """One who is told of every job's end."""
+    monkeypatch.setenv("ATELIER_EGRESS_ALLOW", HERE)
+    forget_settings()
+    with receiving(answers()) as made:
+        yield made
+
+
+@pytest.fixture
+def traffics(victim: Site, receiver: Receiver) -> Iterator[list[Traffic]]:
+    """Three tenants, each with what it wants told of."""
+    with ExitStack() as stack:
+        made = []
+        for number, (name, weight) in enumerate(_TENANTS):
+            limit = 20 if name == "limited" else None
+            with transaction() as session:
+                tenant = tenants.add_tenant(session, name, weight, limit)
+                _, key = tenants.add_key(session, tenant.id, "test", [Scope.ADMIN])
+                url = f"http://127.0.0.1:{receiver.port}/{name}"
+                hook = webhooks.create(session, tenant.id, url, ["*"])
+            add_stand_in(tenant.id)
+            customer = stack.enter_context(Customer(victim.address, key, tenant.id))
+            made.append(Traffic(customer, Random(f"{SEED} {number}"), hook.id))
+        yield made
+
+
+def resume_all(traffics: list[Traffic]) -> None:
+    """What a tenant has paused must go on, for everything to come to an end."""
+    with transaction() as session:
+        paused = set(session.execute(text("SELECT id FROM jobs WHERE state = 'paused'")).scalars())
+    for each in traffics:
+        for job_id in paused & each.accepted.keys():
+            each.customer.change(job_id, "resume")
+
+
+def is_over() -> bool:
+    with transaction() as session:
+        states = session.execute(text("SELECT DISTINCT state FROM jobs")).scalars()
+        return set(states) <= FINAL
+
+
+def everybody_was_told() -> bool:
+    with transaction() as session:
+        return session.execute(_UNTOLD).scalar_one() == 0
+
+
+@pytest.mark.timeout(SECONDS + 2 * _CALM_S + 60)
+def test_whatever_happens_nothing_is_lost_and_nothing_is_done_twice(
+    victim: Site, traffics: list[Traffic], receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with capsys.disabled():
+        print(f"\nnemesis: {SECONDS:.0f} s, seed {SEED}", flush=True)
+    with watching(), raging(victim, SEED) as nemesis:
+        with flowing(traffics):
+            nemesis.run(SECONDS)
+        resume_all(traffics)
+        until(is_over, within_s=_CALM_S)
+        found = report(victim, nemesis, traffics, SEED, SECONDS)
+        with capsys.disabled():
+            print(found.line(), flush=True)
+
+        assert (found.lost, found.doubled) == (0, 0)
+        assert changes() == {}
+        # A receiver's retry comes after pauses; none failed but what a harm cut off.
+        with transaction() as session:
+            session.execute(text("UPDATE deliveries SET next_at = now() WHERE state = 'pending'"))
+        until(everybody_was_told, within_s=_CALM_S)
+    assert all_faults(victim) == {}
+    assert found.accepted > SECONDS * 10, "there was work to be lost"
+    assert found.kinds >= min(8, found.harms)
