@@ -96,18 +96,43 @@ def tenant() -> None:
     """Customers of this installation."""
 
 
+_WEIGHT = click.FloatRange(min=0.001)
+
+
+def with_limits(command: Command) -> Command:
+    """The options for a tenant's limits, which `tenant add` and `tenant set` have in common."""
+    for name, told in (
+        ("--max-bytes", "Most bytes of its files and outputs."),
+        ("--max-queued", "Most of its items that may wait."),
+        ("--max-running", "Most of its items that may run at once in a lane."),
+    ):
+        command = click.option(name, type=click.IntRange(min=1), help=told)(command)
+    return command
+
+
 @tenant.command("add")
 @click.argument("name")
-@click.option("--weight", type=click.FloatRange(min=0.001), default=1.0, show_default=True)
-@click.option(
-    "--max-running", type=click.IntRange(min=1), help="Most of its items at once in a lane."
-)
+@click.option("--weight", type=_WEIGHT, default=1.0, show_default=True)
+@with_limits
 @says_errors
-def tenant_add(name: str, weight: float, max_running: int | None) -> None:
+def tenant_add(name: str, weight: float, **limits: int | None) -> None:
     """Add a tenant; prints its id."""
     _use_local()
     with transaction() as session:
-        click.echo(tenants.add_tenant(session, name, weight, max_running).id)
+        click.echo(tenants.add_tenant(session, name, weight, **limits).id)
+
+
+@tenant.command("set")
+@click.argument("name")
+@click.option("--weight", type=_WEIGHT, help="Its share of each lane, against the others'.")
+@with_limits
+@says_errors
+def tenant_set(name: str, **changes: float | None) -> None:
+    """Change what is given, and nothing else."""
+    _use_local()
+    given = {column: value for column, value in changes.items() if value is not None}
+    with transaction() as session:
+        tenants.change_tenant(session, name, given)
 
 
 @main.group()

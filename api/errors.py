@@ -18,8 +18,6 @@ log = logging.getLogger(__name__)
 
 PAGES = "/dashboard"
 
-_RETRY_AFTER_S = 2
-
 
 class ErrorDetail(BaseModel):
     """What was wrong, where, and what to do."""
@@ -44,7 +42,13 @@ class ErrorAnswer(BaseModel):
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-def answer(status: int, message: str, code: str, param: str | None = None) -> Response:
+def answer(
+    status: int,
+    message: str,
+    code: str,
+    param: str | None = None,
+    retry_after_s: int | None = None,
+) -> Response:
     """An error answer: JSON, or below `/dashboard` a page for people."""
     if request.path.startswith(PAGES):
         page = render_template("dashboard/error.html", heading=f"Error {status}", message=message)
@@ -53,8 +57,8 @@ def answer(status: int, message: str, code: str, param: str | None = None) -> Re
     detail = ErrorDetail(message=message, type=type_, param=param, code=code)
     response = jsonify(ErrorAnswer(error=detail).model_dump())
     response.status_code = status
-    if status == 503:
-        response.headers["Retry-After"] = str(_RETRY_AFTER_S)
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(retry_after_s)
     if (status == 409 and code != "idempotency_key_in_flight") or code == "generation_failed":
         # The official SDK retries every 409 and 500 unless told not to; these would end the same.
         response.headers["x-should-retry"] = "false"
@@ -87,7 +91,7 @@ def add_to(app: Flask) -> None:
 def _ours(error: AtelierError) -> Response:
     if isinstance(error, Retryable):
         log.warning("%s %s: %s", request.method, request.path, error.message)
-    return answer(error.status, error.message, error.code, error.param)
+    return answer(error.status, error.message, error.code, error.param, error.retry_after_s)
 
 
 def _too_large(_: RequestEntityTooLarge) -> Response:
@@ -127,7 +131,7 @@ def _unstorable(error: Exception) -> Response:
 def _database(error: Exception) -> Response:
     log.error("the database does not answer: %s", error)
     message = "The database does not answer; nothing was changed. Try again."
-    return answer(503, message, "unavailable")
+    return answer(503, message, "unavailable", retry_after_s=Retryable.retry_after_s)
 
 
 def _unexpected(error: Exception) -> Response:

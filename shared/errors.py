@@ -11,6 +11,8 @@ class AtelierError(Exception):
 
     code = "error"
     status = 500
+    retry_after_s: int | None = None
+    """When the same request may succeed, if that can be said."""
 
     def __init__(self, message: str | None = None, *, param: str | None = None):
         super().__init__(message or (self.__doc__ or "").strip())
@@ -26,6 +28,7 @@ class Retryable(AtelierError):
 
     code = "unavailable"
     status = 503
+    retry_after_s = 2
 
 
 class Permanent(AtelierError):
@@ -101,6 +104,29 @@ class TrainingDiverged(Permanent):
     """Training gave values that are not numbers, three times; try a lower learning rate."""
 
     code = "diverged"
+
+
+class QueueFull(Retryable):
+    """As many of your items wait as may. Send more when some are done."""
+
+    code = "queue_full"
+    status = 429
+    retry_after_s = 30
+
+
+class StorageFull(Retryable):
+    """As many bytes of yours are stored as may be. Delete files that you no longer need."""
+
+    code = "storage_full"
+    status = 429
+    retry_after_s = 300
+
+
+class Overloaded(Retryable):
+    """More work waits here than may. Try again later; nothing was accepted."""
+
+    code = "overloaded"
+    retry_after_s = 30
 
 
 class StorageUnavailable(Retryable):

@@ -105,6 +105,18 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, description="Errors after which an item has failed.")
     max_crashes: int = Field(3, ge=1, description="Crashes after which an item has failed.")
 
+    max_queued: int = Field(
+        20_000_000,
+        gt=0,
+        description="Items that may wait in all; beyond it the API answers 503.",
+    )
+    tenant_max_queued: int = Field(
+        5_000_000,
+        gt=0,
+        description="Items of a tenant that may wait where it has no limit of its own; beyond it "
+        "the API answers 429.",
+    )
+
     threads: int | None = Field(
         None,
         ge=1,

@@ -15,7 +15,7 @@ from api.pagination import ListAnswer, ListQuery, answer_list
 from api.times import seconds
 from shared.db import reading, transaction
 from shared.errors import Invalid
-from shared.services import files
+from shared.services import files, quotas
 from shared.settings import settings
 from shared.states import Scope
 from shared.storage import BINARY, storage
@@ -95,6 +95,8 @@ def create_file(form: FileForm) -> Response:
         raise Invalid("file: must be sent as a file", param="file")
     filename = upload.filename or "upload"
     limit = settings().file_limit
+    with reading() as session:
+        quotas.check_bytes(session, caller().tenant_id, request.content_length or 0)
     file = files.store(caller().tenant_id, form.purpose, filename, upload.stream, limit)
 
     def create(session: Session) -> tuple[FileAnswer, None]:

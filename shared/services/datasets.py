@@ -16,6 +16,7 @@ from shared.services.invalid import invalid
 from shared.services.ledger.accept import NewItem, add_items
 from shared.services.names import check_name, split_reference
 from shared.services.pages import Cursor, Page, page
+from shared.services.quotas import check_room
 from shared.states import DatasetState, JobKind, JobState, Lane, Modality
 from shared.tables.dataset import Dataset
 from shared.tables.job import Job
@@ -48,6 +49,7 @@ def create(
         chosen = options_for(Modality(modality)).model_validate(options)
     except ValidationError as error:
         raise invalid(error, "options") from None
+    check_room(session, tenant_id, 1)
     dataset = Dataset(
         id=new_id("dataset"),
         tenant_id=tenant_id,

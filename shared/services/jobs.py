@@ -21,6 +21,7 @@ from shared.services.ledger import flows
 from shared.services.ledger import pause as ledger_pause
 from shared.services.ledger.accept import NewItem, add_items, add_step
 from shared.services.pages import Cursor, Page, page
+from shared.services.quotas import check_room
 from shared.states import JobKind, JobState, Lane, Step
 from shared.tables.dataset import Dataset
 from shared.tables.job import Job
@@ -56,6 +57,7 @@ def create_generation(
             param="items",
         )
     model, version = models.resolve(session, common.tenant_id, reference)
+    check_room(session, common.tenant_id, len(wanted))
     job = _generation_job(common, model, version, reference)
     session.add(job)
     add_items(session, job, check_items(wanted, model, version))
@@ -68,6 +70,7 @@ def create_generation_from_file(
     """Accept a file of items, one JSON object a line. Hint lane `light` after the commit."""
     files.get(session, common.tenant_id, input_file_id, param="input_file")
     model, version = models.resolve(session, common.tenant_id, reference)
+    check_room(session, common.tenant_id, 1)
     job = _generation_job(common, model, version, reference)
     job.input_file_id = input_file_id
     job.state = JobState.VALIDATING
@@ -122,6 +125,7 @@ def create_training(session: Session, common: Common, new: NewTraining) -> Job:
     dataset = datasets.resolve(session, common.tenant_id, new.dataset)
     _check_modality(dataset, family)
     models.check_target(session, common.tenant_id, new.model, family)
+    check_room(session, common.tenant_id, 1)
     job = _long_job(common, JobKind.TRAINING, family.name, new.model, dataset.id)
     job.params = params.model_dump(mode="json")
     job.model_version_id = base.id if base is not None else None
@@ -148,6 +152,7 @@ def create_evaluation(session: Session, common: Common, reference: str, dataset:
     model, version = models.resolve(session, common.tenant_id, reference)
     prepared = datasets.resolve(session, common.tenant_id, dataset)
     _check_modality(prepared, catalog.family(model.family))
+    check_room(session, common.tenant_id, 1)
     job = _long_job(common, JobKind.EVALUATION, model.family, reference, prepared.id)
     job.model_version_id = version.id
     session.add(job)

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,16 +37,24 @@ class Caller:
     scopes: frozenset[Scope]
 
 
-def add_tenant(
-    session: Session, name: str, weight: float = 1.0, max_running: int | None = None
-) -> Tenant:
-    """A new tenant. Raises Conflict when the name is taken."""
-    tenant = Tenant(id=new_id("tenant"), name=name, weight=weight, max_running=max_running)
+def add_tenant(session: Session, name: str, weight: float = 1.0, **limits: int | None) -> Tenant:
+    """A new tenant, with limits by the names of their columns. Raises Conflict when the name is
+    taken.
+    """
+    tenant = Tenant(id=new_id("tenant"), name=name, weight=weight, **limits)
     session.add(tenant)
     try:
         session.flush()
     except IntegrityError:
         raise Conflict(f"There is a tenant {name!r} already.", param="name") from None
+    return tenant
+
+
+def change_tenant(session: Session, name: str, changes: Mapping[str, float | None]) -> Tenant:
+    """Set some of a tenant's weight and limits. Raises NotFound."""
+    tenant = tenant_named(session, name)
+    for column, value in changes.items():
+        setattr(tenant, column, value)
     return tenant
 
 

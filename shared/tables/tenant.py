@@ -2,7 +2,17 @@
 
 from datetime import datetime
 
-from sqlalchemy import ARRAY, DateTime, Float, ForeignKey, Integer, LargeBinary, String, func
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    DateTime,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    String,
+    func,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.tables.base import Base
@@ -19,6 +29,10 @@ class Tenant(Base):
     """Its share of each lane, against the others'."""
     max_running: Mapped[int | None] = mapped_column(Integer)
     """Most of its items that may run at once in a lane; absent: as many as there are workers."""
+    max_queued: Mapped[int | None] = mapped_column(BigInteger)
+    """Most of its items that may wait; absent: as the settings say."""
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """Most bytes of its files and outputs; absent: no limit."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 

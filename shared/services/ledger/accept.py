@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.services.ledger import flows
+from shared.services.ledger.flows import FlowChange
 from shared.services.ledger.waiting import RANK
 from shared.states import Lane, Step
 from shared.tables.job import Job
@@ -67,7 +68,7 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
         _enqueue(session, job, Step.RUN, flow, _rows(chunk, seq + count))
         count += len(chunk)
     session.execute(_GROW, {"job": job.id, "count": count})
-    flows.change(session, flow, queued=count)
+    flows.change(session, flow, FlowChange(queued=count))
     return count
 
 
@@ -76,7 +77,7 @@ def add_step(session: Session, job: Job, step: Step) -> None:
     session.flush()
     flow = flows.flow_of(session, Lane.LIGHT, job.tenant_id)
     _enqueue(session, job, step, flow, [(0, None, "{}", job.id, 1.0)])
-    flows.change(session, flow, queued=1)
+    flows.change(session, flow, FlowChange(queued=1))
 
 
 def _chunks_ahead(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from shared.services.events import add_event
 from shared.services.ledger import flows
 from shared.services.ledger.counters import JobChange, move_jobs
+from shared.services.ledger.flows import FlowChange
 from shared.settings import settings
 from shared.states import JobState, Lane, Stage, Step
 
@@ -168,7 +169,7 @@ def _charge(session: Session, items: Sequence[Claimed], costs: Sequence[float]) 
     """Move the counters of flows and jobs for items that have started."""
     started: dict[str, JobChange] = defaultdict(JobChange)
     for item, cost in zip(items, costs, strict=True):
-        flows.change(session, item.flow_id, queued=-1, running=1, cost=cost)
+        flows.change(session, item.flow_id, FlowChange(queued=-1, running=1, cost=cost))
         if item.step == Step.RUN:
             started[item.job_id].counts.update(queued=-1, running=1)
     for job in move_jobs(session, started):

@@ -15,6 +15,7 @@ from shared.services import failures
 from shared.services.failures import NewFailure
 from shared.services.ledger import flows
 from shared.services.ledger.counters import JobChange, move_jobs
+from shared.services.ledger.flows import FlowChange
 from shared.services.ledger.requeue import Again, backoff_s, requeue
 from shared.services.ledger.settle import settle
 from shared.settings import settings
@@ -155,7 +156,7 @@ class _Book:
         self.again: list[Again] = []
         self.failures: list[NewFailure] = []
         self.jobs: dict[str, JobChange] = defaultdict(JobChange)
-        self.flows: dict[int, flows.FlowChange] = defaultdict(flows.FlowChange)
+        self.flows: dict[int, FlowChange] = defaultdict(FlowChange)
         self.hints: set[Lane] = set()
 
     def enter(self, result: Result) -> None:
@@ -163,6 +164,7 @@ class _Book:
         state = self._next_state(result, row)
         if isinstance(result, Done):
             self.outputs += [_output_row(row, output) for output in result.outputs]
+            self.flows[row.flow_id].bytes += sum(output.bytes for output in result.outputs)
         if isinstance(result, Failed):
             self.failures.append(self._failure(result, row, state))
         if state is ItemState.QUEUED:
@@ -215,7 +217,7 @@ class _Book:
             requeue(session, token, self.again)
         failures.record(session, self.failures)
         for flow_id, change in self.flows.items():
-            flows.change(session, flow_id, **vars(change))
+            flows.change(session, flow_id, change)
         moved = move_jobs(session, self.jobs)
         committed.hints |= self.hints
         if settle(session, [job.id for job in moved if job.queued == job.running == 0]):

@@ -24,13 +24,15 @@ _MOVE = text("""
     WITH change AS (
         SELECT * FROM unnest(
             cast(:flows AS int[]), cast(:queued AS bigint[]), cast(:running AS bigint[]),
-            cast(:cost AS float8[])) AS c (id, queued, running, cost)
+            cast(:cost AS float8[]), cast(:bytes AS bigint[])
+        ) AS c (id, queued, running, cost, bytes)
     ), locked AS (
         SELECT flows.* FROM flows JOIN change USING (id) ORDER BY flows.id FOR UPDATE OF flows
     )
     UPDATE flows SET
         queued = locked.queued + change.queued,
         running = locked.running + change.running,
+        bytes = locked.bytes + change.bytes,
         vtime = change.cost / tenants.weight + CASE
             WHEN locked.queued > 0 OR change.queued <= 0 THEN locked.vtime
             ELSE greatest(locked.vtime, (
@@ -51,6 +53,7 @@ class FlowChange:
     queued: int = 0
     running: int = 0
     cost: float = 0.0
+    bytes: int = 0
 
 
 def flow_of(session: Session, lane: Lane, tenant_id: str) -> int:
@@ -63,18 +66,15 @@ def flow_of(session: Session, lane: Lane, tenant_id: str) -> int:
     return int(found)
 
 
-def change(
-    session: Session, flow_id: int, *, queued: int = 0, running: int = 0, cost: float = 0.0
-) -> None:
+def change(session: Session, flow_id: int, added: FlowChange) -> None:
     """Add to a flow's counters and charge it, as the last thing before the session commits."""
     pending = session.info.get(_PENDING)
     if pending is None:
         pending = session.info[_PENDING] = {}
         event.listen(session, "before_commit", apply, once=True)
-    added = pending.setdefault(flow_id, FlowChange())
-    added.queued += queued
-    added.running += running
-    added.cost += cost
+    whole = pending.setdefault(flow_id, FlowChange())
+    for counter, value in vars(added).items():
+        setattr(whole, counter, getattr(whole, counter) + value)
 
 
 def apply(session: Session) -> None:
@@ -89,6 +89,7 @@ def apply(session: Session) -> None:
         "queued": [changes[id_].queued for id_ in ids],
         "running": [changes[id_].running for id_ in ids],
         "cost": [changes[id_].cost for id_ in ids],
+        "bytes": [changes[id_].bytes for id_ in ids],
     }
     session.execute(_MOVE, names)
     changes.clear()

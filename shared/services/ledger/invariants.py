@@ -27,6 +27,12 @@ INVARIANTS = {
         LEFT JOIN queue ON queue.item_id = items.id GROUP BY flows.id
         HAVING (flows.queued, flows.running) IS DISTINCT FROM (
             count(queue.item_id), count(*) FILTER (WHERE items.state = 'running'))""",
+    "a flow's bytes are those of its outputs": """
+        SELECT flows.id FROM flows LEFT JOIN (
+            SELECT items.flow_id, sum(outputs.bytes) AS bytes
+            FROM outputs JOIN items ON items.id = outputs.item_id GROUP BY items.flow_id) made
+        ON made.flow_id = flows.id
+        WHERE flows.bytes <> coalesce(made.bytes, 0)""",
     "an item waits if and only if it stands in the queue, unless its job is paused": """
         SELECT coalesce(waiting.id, queue.item_id)
         FROM (SELECT items.id FROM items JOIN jobs ON jobs.id = items.job_id

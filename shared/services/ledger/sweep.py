@@ -14,6 +14,7 @@ from shared.services import failures
 from shared.services.failures import NewFailure
 from shared.services.ledger import flows
 from shared.services.ledger.counters import JobChange, lock_jobs, move_jobs
+from shared.services.ledger.flows import FlowChange
 from shared.services.ledger.requeue import Again, backoff_s, requeue
 from shared.services.ledger.settle import settle
 from shared.settings import settings
@@ -90,7 +91,7 @@ def recover(session: Session, token: UUID) -> Lane | None:
             session.execute(_END, names | {"error": error})
         crashed.append(_failure(lease, row, state))
         waits = state is ItemState.QUEUED and row.job_state != JobState.PAUSED
-        flows.change(session, row.flow_id, running=-1, queued=int(waits))
+        flows.change(session, row.flow_id, FlowChange(running=-1, queued=int(waits)))
         change = changes[row.job_id]
         if row.step == Step.RUN:
             change.counts.update({ItemState.RUNNING: -1, state: 1})

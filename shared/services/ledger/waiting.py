@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from shared.services.ledger import flows
 from shared.services.ledger.counters import JobChange, move_jobs
+from shared.services.ledger.flows import FlowChange
 from shared.states import ItemState, Step
 
 AGEING_S = 60
@@ -54,7 +55,7 @@ _ENQUEUE = text(f"""
 def dequeue(session: Session, job_id: str) -> None:
     """Take a job's waiting items out of the queue; their state stays. Its row is locked."""
     for row in session.execute(_DEQUEUE, {"job": job_id}).all():
-        flows.change(session, row.flow_id, queued=-row.items)
+        flows.change(session, row.flow_id, FlowChange(queued=-row.items))
 
 
 def end_waiting(session: Session, job_id: str, state: ItemState) -> None:
@@ -68,4 +69,4 @@ def end_waiting(session: Session, job_id: str, state: ItemState) -> None:
 def enqueue(session: Session, job_id: str) -> None:
     """Put a job's waiting items into the queue. Its row is locked."""
     for row in session.execute(_ENQUEUE, {"job": job_id}).all():
-        flows.change(session, row.flow_id, queued=row.items)
+        flows.change(session, row.flow_id, FlowChange(queued=row.items))

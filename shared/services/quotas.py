@@ -1,0 +1,48 @@
+"""Quotas: what a tenant may have waiting and stored, and what the installation may have waiting in
+all; looked at before anything is accepted.
+"""
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from shared.errors import Overloaded, QueueFull, StorageFull
+from shared.settings import settings
+
+# One row a tenant and lane: even thousands of them are summed within a millisecond.
+_WAITING = text("""
+    SELECT coalesce(sum(queued), 0) AS all_items,
+        coalesce(sum(queued) FILTER (WHERE tenant_id = :tenant), 0) AS items,
+        (SELECT max_queued FROM tenants WHERE id = :tenant) AS max_items
+    FROM flows
+""")
+
+_STORED = text("""
+    SELECT max_bytes,
+        (SELECT coalesce(sum(bytes), 0) FROM flows WHERE tenant_id = tenants.id)
+        + (SELECT coalesce(sum(bytes), 0) FROM files WHERE tenant_id = tenants.id) AS bytes
+    FROM tenants WHERE id = :tenant
+""")
+
+
+def check_room(session: Session, tenant_id: str, items: int) -> None:
+    """Whether so many more items may wait. Raises QueueFull, StorageFull or Overloaded."""
+    found = session.execute(_WAITING, {"tenant": tenant_id}).one()
+    limit = found.max_items if found.max_items is not None else settings().tenant_max_queued
+    if found.items + items > limit:
+        raise QueueFull(
+            f"{found.items} of your items wait and {items} more would pass the limit of {limit}; "
+            "send them when some are done."
+        )
+    if found.all_items + items > settings().max_queued:
+        raise Overloaded
+    check_bytes(session, tenant_id, 0)
+
+
+def check_bytes(session: Session, tenant_id: str, more: int) -> None:
+    """Whether a tenant may store so many more bytes of files. Raises StorageFull."""
+    found = session.execute(_STORED, {"tenant": tenant_id}).one()
+    if found.max_bytes is not None and found.bytes + more > found.max_bytes:
+        raise StorageFull(
+            f"{found.bytes} bytes of files and outputs are stored, and the limit is "
+            f"{found.max_bytes}; delete files that you no longer need."
+        )
