@@ -22,11 +22,13 @@ from api.routes import (
     items,
     jobs,
     keys,
+    metrics,
     models,
     outputs,
     webhooks,
 )
 from shared.log import set_up
+from shared.metrics import start as start_counting
 from shared.settings import settings
 
 INFO = {
@@ -51,6 +53,7 @@ BLUEPRINTS = (
     keys.blueprint,
     webhooks.blueprint,
     health.blueprint,
+    metrics.blueprint,
 )
 
 
@@ -111,6 +114,7 @@ def application() -> OpenAPI:
     os.umask(0o077)
     set_up()
     app = create_app()
+    start_counting()
     _collect_rarely()
     return app
 

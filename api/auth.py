@@ -72,13 +72,14 @@ def _check() -> None:
     if access in {PUBLIC, SESSION}:
         return
     with reading() as session:
-        g.caller = tenants.authenticate(session, _bearer())
+        g.caller = tenants.authenticate(session, bearer())
     if not isinstance(access, frozenset):
         raise Forbidden("This route names no scope; nobody may call it.")
     require(*access)
 
 
-def _bearer() -> str:
+def bearer() -> str:
+    """The key or token of this request. Raises Unauthenticated when there is none."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise Unauthenticated

@@ -11,6 +11,7 @@ from kombu.exceptions import KombuError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from shared import metrics
 from shared.settings import settings
 from shared.states import Lane
 
@@ -77,6 +78,7 @@ class Hints:
                 lane = self._waiting.pop()
             try:
                 app.send_task(WORK, args=[lane], queue=lane, retry=False)
+                metrics.HINTS.labels(lane).inc()
             except (KombuError, RedisError, OSError) as error:
                 log.warning("no hint for lane %s, trying again: %s", lane, error)
                 with self._changed:

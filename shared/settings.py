@@ -133,6 +133,9 @@ class Settings(BaseSettings):
         gt=0,
         description="Interval of training checkpoints: what a killed training loses at most.",
     )
+    metrics_token: SecretStr | None = Field(
+        None, description="What Prometheus sends as a bearer token to read `/metrics`."
+    )
     log_format: Literal["text", "json"] = Field(
         "text", description="Lines for people, or one JSON object a line for a log collector."
     )

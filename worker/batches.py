@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from sqlalchemy.orm import Session
 
+from shared import metrics
 from shared.db import reading, transaction
 from shared.errors import Invalid
 from shared.services import batches, files, items, jobs, models
@@ -43,6 +44,7 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
         return lambda session: batches.refuse(session, item.job_id, told)
 
     def conclude(session: Session) -> Lane | None:
+        metrics.ACCEPTED.labels(job.lane).inc(len(new))
         return batches.start(session, item.job_id, new)
 
     return conclude

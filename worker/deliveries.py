@@ -7,6 +7,7 @@ from threading import Event, Lock
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared import metrics
 from shared.db import transaction
 from shared.egress import post
 from shared.errors import EgressBlocked, Unreachable
@@ -72,6 +73,7 @@ class Sender:
 def deliver(due: Due) -> None:
     """Send one delivery and write down what came of it."""
     outcome = _send(due)
+    metrics.DELIVERIES.labels(str(outcome.taken).lower()).inc()
     if not outcome.taken:
         log.info("attempt %d was not taken: %s %s", due.attempt, outcome.status, outcome.told)
     with transaction() as session:

@@ -11,6 +11,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from shared import metrics
 from shared.errors import Permanent
 from shared.services.ledger.claim import Claimed
 from shared.services.ledger.commit import Done, NewOutput, Released, Result
@@ -50,13 +51,15 @@ def forward(host: Host, items: Sequence[Claimed], lease: Lease) -> Outcome:
     """
     try:
         lease.enter(Stage.LOAD)
-        ready = host.models.get(str(items[0].model_version_id))
+        with metrics.timed("load"):
+            ready = host.models.get(str(items[0].model_version_id))
     except Exception as error:
         return Outcome(results=[failure(item.id, error) for item in items])
     lease.enter(Stage.FORWARD)
     began = time.monotonic()
     outcome = Outcome(ready, host.device_name, items={item.id: item for item in items})
-    _generate(ready, items, lease, outcome)
+    with metrics.timed("forward"):
+        _generate(ready, items, lease, outcome)
     outcome.seconds = (time.monotonic() - began) / len(items)
     return outcome
 
@@ -127,10 +130,12 @@ def store(outcome: Outcome, lease: Lease, pool: Executor) -> list[Result]:
 
 
 def _store_part(item: Claimed, part: Part, provenance: dict[str, Any]) -> NewOutput:
-    encoded = encode(part.media)
+    with metrics.timed("encode"):
+        encoded = encode(part.media)
     folder = f"{item.tenant_id}/outputs/{item.job_id}/{item.seq // _ITEMS_PER_FOLDER}"
     key = f"{folder}/{item.id}-{part.index}-{encoded.sha256}"
-    encoded.store(key)
+    with metrics.timed("store"):
+        encoded.store(key)
     return NewOutput(
         index=part.index,
         media_type=encoded.media_type,

@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from shared import metrics
 from shared.db import transaction
 from shared.errors import Stopped
 from shared.log import about, kept
@@ -145,4 +146,5 @@ class Keeper:
 
     def _renew(self, session: Session, lease: Lease) -> bool:
         lines = "\n".join(list(lease.lines))
+        metrics.RENEWALS.inc()
         return leases.renew(session, lease.token, lease.stage, lines)

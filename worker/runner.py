@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
+from shared import metrics
 from shared.db import transaction
 from shared.errors import Stopped
 from shared.queues import hint
@@ -96,11 +97,14 @@ class _Turn:
         return self.ending or time.monotonic() > self.ends_at
 
     def _claim(self) -> _Batch:
-        with transaction() as session:
+        with metrics.timed("claim"), transaction() as session:
             found = claim(session, self.lane, self.host.name, BATCH, self.host.warm)
         lease = Lease(found.token, self.host.keeper, found.ids)
         if found.items:
             lease.hold()
+            metrics.CLAIMS.labels(self.lane).inc()
+            for item in found.items:
+                metrics.WAIT.labels(self.lane, f"{item.weight:g}").observe(item.waited_s)
         return _Batch(found, lease)
 
     def _next(self, batch: _Batch) -> Future[_Batch]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from shared import metrics
 from shared.db import transaction
 from shared.errors import Retryable
 from shared.log import set_up
@@ -34,6 +35,7 @@ def recover_leases() -> None:
             lane = sweep.recover(session, token)
         if lane is not None:
             log.warning("lease %s had run out; its items are queued again", token)
+            metrics.CRASHES.labels(lane).inc()
             hint(lane)
 
 
@@ -95,6 +97,7 @@ def main() -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    metrics.start()
     sending = threading.Thread(target=Sender().run, args=(ended,), name="deliveries")
     sending.start()
     while not ended.is_set():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from shared import metrics
 from shared.db import transaction
 from shared.queues import hint
 from shared.services.ledger.commit import Committed, Result, commit
@@ -34,6 +35,7 @@ def write(lease: Lease, results: Sequence[Result], conclude: Conclude | None = N
             committed = _write_once(lease, results, conclude)
         except Fenced:
             log.warning("lease %s was lost; its work is dropped", lease.token)
+            metrics.FENCED.inc()
             return
         except DBAPIError as error:
             passing = isinstance(error, OperationalError) or error.connection_invalidated
@@ -42,13 +44,16 @@ def write(lease: Lease, results: Sequence[Result], conclude: Conclude | None = N
             log.warning("the database did not take a commit, trying again: %s", error)
             time.sleep(_PAUSE_S)
         else:
+            metrics.COMMITS.inc()
+            for (lane, became), count in committed.became.items():
+                metrics.ITEMS.labels(lane, became).inc(count)
             for lane in committed.hints:
                 hint(lane)
             return
 
 
 def _write_once(lease: Lease, results: Sequence[Result], conclude: Conclude | None) -> Committed:
-    with transaction() as session:
+    with metrics.timed("commit"), transaction() as session:
         committed = commit(session, lease.token, results)
         if not committed.items:
             raise Fenced

@@ -14,6 +14,7 @@ from api.requests import require_json
 from api.routes.outputs import show_outputs
 from api.routes.submissions import JobBody, accept
 from api.times import seconds, seconds_or_none
+from shared import metrics
 from shared.db import reading, transaction
 from shared.queues import hint
 from shared.services import jobs, outputs, retries
@@ -123,6 +124,7 @@ def create_job(body: JobBody) -> Response:
         job = accept(session, body)
         session.flush()
         session.refresh(job)
+        metrics.ACCEPTED.labels(job.lane).inc(job.total)
         return show_job(session, job), _lane(job)
 
     return create_once(202, create)

@@ -43,6 +43,8 @@ class Flow(Base):
     """Cost served so far, divided by the tenant's weight."""
     queued: Mapped[int] = mapped_column(BigInteger, server_default="0")
     running: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    cost: Mapped[float] = mapped_column(Float, server_default="0")
+    """Of what is queued."""
     bytes: Mapped[int] = mapped_column(BigInteger, server_default="0")
     """Of the outputs that came of it."""
 

@@ -1,7 +1,19 @@
 """All tables together: what migrations are compared with."""
 
-from shared.tables import dataset, failure, file, job, ledger, model, output, tenant, user, webhook
+from shared.tables import (
+    dataset,
+    failure,
+    file,
+    job,
+    ledger,
+    metric,
+    model,
+    output,
+    tenant,
+    user,
+    webhook,
+)
 from shared.tables.base import Base
 
-TABLES = (dataset, failure, file, job, ledger, model, output, tenant, user, webhook)
+TABLES = (dataset, failure, file, job, ledger, metric, model, output, tenant, user, webhook)
 metadata = Base.metadata

@@ -21,6 +21,7 @@ PUBLIC = {
     "/docs/oauth2-redirect.html",
     "/api/v1/health/live",
     "/api/v1/health/ready",
+    "/metrics",
     "/dashboard/static/<path:filename>",
     "/bootstrap/static/<path:filename>",
 }

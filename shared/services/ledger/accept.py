@@ -63,12 +63,13 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
         text("SELECT total FROM jobs WHERE id = :job"), {"job": job.id}
     ).scalar_one()
     flow = flows.flow_of(session, Lane(job.lane), job.tenant_id)
-    count = 0
+    count, cost = 0, 0.0
     for chunk in _chunks_ahead(items):
         _enqueue(session, job, Step.RUN, flow, _rows(chunk, seq + count))
         count += len(chunk)
+        cost += sum(item.cost for item in chunk)
     session.execute(_GROW, {"job": job.id, "count": count})
-    flows.change(session, flow, FlowChange(queued=count))
+    flows.change(session, flow, FlowChange(queued=count, cost=cost))
     return count
 
 
@@ -77,7 +78,7 @@ def add_step(session: Session, job: Job, step: Step) -> None:
     session.flush()
     flow = flows.flow_of(session, Lane.LIGHT, job.tenant_id)
     _enqueue(session, job, step, flow, [(0, None, "{}", job.id, 1.0)])
-    flows.change(session, flow, FlowChange(queued=1))
+    flows.change(session, flow, FlowChange(queued=1, cost=1.0))
 
 
 def _chunks_ahead(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:

@@ -35,6 +35,10 @@ class Claimed:
     request_id: str | None
     attempt: int
     crashes: int
+    weight: float
+    """Of its tenant."""
+    waited_s: float
+    """Since it might be claimed."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ _CLAIM = text(f"""
             ORDER BY rank, item_id
             LIMIT (SELECT least(:count, free) FROM head)
             FOR UPDATE SKIP LOCKED
-        )) RETURNING item_id, flow_id, cost
+        )) RETURNING item_id, flow_id, cost, available_at
     ), fill AS (
         DELETE FROM queue WHERE ctid = ANY (ARRAY(
             SELECT other.ctid FROM ({_ROOM} LIMIT 32) room CROSS JOIN LATERAL (
@@ -115,7 +119,7 @@ _CLAIM = text(f"""
             ) other
             WHERE room.id <> (SELECT id FROM head)
             LIMIT (SELECT :count - count(*) FROM own)
-        )) RETURNING item_id, flow_id, cost
+        )) RETURNING item_id, flow_id, cost, available_at
     ), got AS (
         SELECT * FROM own UNION ALL SELECT * FROM fill
     ), lease AS (
@@ -127,12 +131,13 @@ _CLAIM = text(f"""
         UPDATE items SET state = 'running', attempt = attempt + 1, lease_token = :token,
             started_at = coalesce(started_at, now())
         FROM got WHERE items.id = got.item_id AND items.state = 'queued'
-        RETURNING items.*, got.cost AS charge
+        RETURNING items.*, got.cost AS charge, got.available_at
     )
     SELECT started.id, started.job_id, started.flow_id, jobs.tenant_id, jobs.kind, started.step,
         started.seq, started.custom_id, started.params, jobs.model_version_id, jobs.request_id,
-        started.attempt, started.crashes, started.charge
-    FROM started JOIN jobs ON jobs.id = started.job_id
+        started.attempt, started.crashes, tenants.weight,
+        cast(extract(epoch FROM now() - started.available_at) AS float8) AS waited_s, started.charge
+    FROM started JOIN jobs ON jobs.id = started.job_id JOIN tenants ON tenants.id = jobs.tenant_id
     ORDER BY started.id
 """)
 
@@ -169,7 +174,8 @@ def _charge(session: Session, items: Sequence[Claimed], costs: Sequence[float]) 
     """Move the counters of flows and jobs for items that have started."""
     started: dict[str, JobChange] = defaultdict(JobChange)
     for item, cost in zip(items, costs, strict=True):
-        flows.change(session, item.flow_id, FlowChange(queued=-1, running=1, cost=cost))
+        taken = FlowChange(queued=-1, running=1, cost=-cost, charge=cost)
+        flows.change(session, item.flow_id, taken)
         if item.step == Step.RUN:
             started[item.job_id].counts.update(queued=-1, running=1)
     for job in move_jobs(session, started):

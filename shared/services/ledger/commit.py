@@ -1,7 +1,7 @@
 """Commits: what a worker reports of its items, fenced by its lease, all in one transaction."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,13 +76,15 @@ class Committed:
 
     items: set[int] = field(default_factory=set)
     hints: set[Lane] = field(default_factory=set)
+    became: Counter[tuple[Lane, ItemState]] = field(default_factory=Counter)
+    """Items by lane and by what became of them."""
 
 
 # The rows of jobs are locked before the lease is looked at: whatever waits for one of them sees all
 # that this commit did.
 _HELD = text("""
     WITH held AS (
-        SELECT id, job_id, flow_id, step, attempt FROM items
+        SELECT id, job_id, flow_id, step, attempt, cost FROM items
         WHERE id = ANY(:items) AND lease_token = :token AND state = 'running'
     ), locked AS (
         SELECT id, tenant_id, lane, state FROM jobs WHERE id IN (SELECT job_id FROM held)
@@ -158,6 +160,7 @@ class _Book:
         self.jobs: dict[str, JobChange] = defaultdict(JobChange)
         self.flows: dict[int, FlowChange] = defaultdict(FlowChange)
         self.hints: set[Lane] = set()
+        self.became: Counter[tuple[Lane, ItemState]] = Counter()
 
     def enter(self, result: Result) -> None:
         row = self.held[result.item]
@@ -201,13 +204,16 @@ class _Book:
         waits = state is ItemState.QUEUED and row.job_state != JobState.PAUSED
         self.flows[row.flow_id].running -= 1
         self.flows[row.flow_id].queued += waits
+        self.flows[row.flow_id].cost += row.cost * waits
         job = self.jobs[row.job_id]
         job.compute_seconds += seconds
         if row.step == Step.RUN:
             job.counts.update({ItemState.RUNNING: -1, state: 1})
+        lane = Lane.LIGHT if row.step != Step.RUN else Lane(row.lane)
+        self.became[lane, state] += 1
         if waits or row.limited:
             # A flow that was full has room again.
-            self.hints.add(Lane.LIGHT if row.step != Step.RUN else Lane(row.lane))
+            self.hints.add(lane)
 
     def write(self, session: Session, token: UUID, committed: Committed) -> None:
         if self.ended:
@@ -220,6 +226,7 @@ class _Book:
             flows.change(session, flow_id, change)
         moved = move_jobs(session, self.jobs)
         committed.hints |= self.hints
+        committed.became = self.became
         if settle(session, [job.id for job in moved if job.queued == job.running == 0]):
             committed.hints.add(Lane.LIGHT)
 

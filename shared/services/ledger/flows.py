@@ -4,7 +4,7 @@ Rows are locked in one order everywhere: jobs, leases, items, flows, each ascend
 last, so that a tenant's workers hold its one row no longer than a COMMIT takes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
@@ -24,16 +24,19 @@ _MOVE = text("""
     WITH change AS (
         SELECT * FROM unnest(
             cast(:flows AS int[]), cast(:queued AS bigint[]), cast(:running AS bigint[]),
-            cast(:cost AS float8[]), cast(:bytes AS bigint[])
-        ) AS c (id, queued, running, cost, bytes)
+            cast(:cost AS float8[]), cast(:charge AS float8[]), cast(:bytes AS bigint[])
+        ) AS c (id, queued, running, cost, charge, bytes)
     ), locked AS (
         SELECT flows.* FROM flows JOIN change USING (id) ORDER BY flows.id FOR UPDATE OF flows
     )
     UPDATE flows SET
         queued = locked.queued + change.queued,
         running = locked.running + change.running,
+        -- Sums of fractions drift; an empty queue costs nothing.
+        cost = CASE WHEN locked.queued + change.queued > 0 THEN locked.cost + change.cost
+            ELSE 0 END,
         bytes = locked.bytes + change.bytes,
-        vtime = change.cost / tenants.weight + CASE
+        vtime = change.charge / tenants.weight + CASE
             WHEN locked.queued > 0 OR change.queued <= 0 THEN locked.vtime
             ELSE greatest(locked.vtime, (
                 SELECT coalesce(min(vtime) FILTER (WHERE other.queued > 0), max(vtime))
@@ -53,7 +56,11 @@ class FlowChange:
     queued: int = 0
     running: int = 0
     cost: float = 0.0
+    """Of what is queued."""
+    charge: float = 0.0
+    """Cost of what it was served."""
     bytes: int = 0
+    """Of outputs."""
 
 
 def flow_of(session: Session, lane: Lane, tenant_id: str) -> int:
@@ -86,10 +93,10 @@ def apply(session: Session) -> None:
     ids = sorted(changes)
     names = {
         "flows": ids,
-        "queued": [changes[id_].queued for id_ in ids],
-        "running": [changes[id_].running for id_ in ids],
-        "cost": [changes[id_].cost for id_ in ids],
-        "bytes": [changes[id_].bytes for id_ in ids],
+        **{
+            counter.name: [getattr(changes[id_], counter.name) for id_ in ids]
+            for counter in fields(FlowChange)
+        },
     }
     session.execute(_MOVE, names)
     changes.clear()

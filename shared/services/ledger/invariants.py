@@ -27,6 +27,11 @@ INVARIANTS = {
         LEFT JOIN queue ON queue.item_id = items.id GROUP BY flows.id
         HAVING (flows.queued, flows.running) IS DISTINCT FROM (
             count(queue.item_id), count(*) FILTER (WHERE items.state = 'running'))""",
+    "a flow's cost is that of its queue": """
+        SELECT flows.id FROM flows LEFT JOIN (
+            SELECT flow_id, sum(cost) AS cost FROM queue GROUP BY flow_id) waiting
+        ON waiting.flow_id = flows.id
+        WHERE abs(flows.cost - coalesce(waiting.cost, 0)) > 0.001 + 0.00001 * flows.cost""",
     "a flow's bytes are those of its outputs": """
         SELECT flows.id FROM flows LEFT JOIN (
             SELECT items.flow_id, sum(outputs.bytes) AS bytes

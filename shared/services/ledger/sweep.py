@@ -28,7 +28,7 @@ _JOBS = text("""
 """)
 _ITEMS = text("""
     SELECT items.id, items.job_id, items.flow_id, items.step, items.attempt, items.crashes,
-        jobs.tenant_id, jobs.state AS job_state
+        items.cost, jobs.tenant_id, jobs.state AS job_state
     FROM leases JOIN items ON items.id = ANY(leases.items) AND items.lease_token = leases.token
     JOIN jobs ON jobs.id = items.job_id
     WHERE leases.token = :token AND items.state = 'running'
@@ -91,7 +91,8 @@ def recover(session: Session, token: UUID) -> Lane | None:
             session.execute(_END, names | {"error": error})
         crashed.append(_failure(lease, row, state))
         waits = state is ItemState.QUEUED and row.job_state != JobState.PAUSED
-        flows.change(session, row.flow_id, FlowChange(running=-1, queued=int(waits)))
+        back = FlowChange(running=-1, queued=int(waits), cost=row.cost * waits)
+        flows.change(session, row.flow_id, back)
         change = changes[row.job_id]
         if row.step == Step.RUN:
             change.counts.update({ItemState.RUNNING: -1, state: 1})

@@ -24,9 +24,9 @@ _DEQUEUE = text("""
         DELETE FROM queue WHERE ctid = ANY (ARRAY(
             SELECT queue.ctid FROM queue JOIN items ON items.id = queue.item_id
             WHERE items.job_id = :job FOR UPDATE OF queue SKIP LOCKED))
-        RETURNING flow_id
+        RETURNING flow_id, cost
     )
-    SELECT flow_id, count(*) AS items FROM gone GROUP BY flow_id
+    SELECT flow_id, count(*) AS items, sum(cost) AS cost FROM gone GROUP BY flow_id
 """)
 
 _END = text("""
@@ -46,16 +46,16 @@ _ENQUEUE = text(f"""
         FROM items JOIN jobs ON jobs.id = items.job_id
         WHERE items.job_id = :job AND items.state = 'queued'
             AND NOT EXISTS (SELECT FROM queue WHERE queue.item_id = items.id)
-        RETURNING flow_id
+        RETURNING flow_id, cost
     )
-    SELECT flow_id, count(*) AS items FROM added GROUP BY flow_id
+    SELECT flow_id, count(*) AS items, sum(cost) AS cost FROM added GROUP BY flow_id
 """)
 
 
 def dequeue(session: Session, job_id: str) -> None:
     """Take a job's waiting items out of the queue; their state stays. Its row is locked."""
     for row in session.execute(_DEQUEUE, {"job": job_id}).all():
-        flows.change(session, row.flow_id, FlowChange(queued=-row.items))
+        flows.change(session, row.flow_id, FlowChange(queued=-row.items, cost=-row.cost))
 
 
 def end_waiting(session: Session, job_id: str, state: ItemState) -> None:
@@ -69,4 +69,4 @@ def end_waiting(session: Session, job_id: str, state: ItemState) -> None:
 def enqueue(session: Session, job_id: str) -> None:
     """Put a job's waiting items into the queue. Its row is locked."""
     for row in session.execute(_ENQUEUE, {"job": job_id}).all():
-        flows.change(session, row.flow_id, FlowChange(queued=row.items))
+        flows.change(session, row.flow_id, FlowChange(queued=row.items, cost=row.cost))

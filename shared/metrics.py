@@ -1,0 +1,117 @@
+"""Metrics of every process, gathered in Postgres: one address to scrape, whatever runs where.
+
+Processes count with prometheus_client; a thread adds what is new to the table `metrics` every few
+seconds. What a killed process had not yet added is lost; the ledger itself loses nothing.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.db import transaction
+from shared.services import metrics as kept
+
+log = logging.getLogger(__name__)
+
+REGISTRY = CollectorRegistry()
+_EVERY_S = 5.0
+_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
+_WAITS = (0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3600)
+
+ACCEPTED = Counter("atelier_accepted_items", "Items accepted.", ["lane"], registry=REGISTRY)
+CLAIMS = Counter("atelier_claims", "Claims that took something.", ["lane"], registry=REGISTRY)
+ITEMS = Counter(
+    "atelier_items",
+    "What became of claimed items: done, failed, cancelled, or queued again.",
+    ["lane", "became"],
+    registry=REGISTRY,
+)
+COMMITS = Counter("atelier_commits", "Commits of results.", registry=REGISTRY)
+FENCED = Counter("atelier_fenced_commits", "Commits refused: lease lost.", registry=REGISTRY)
+CRASHES = Counter("atelier_crashed_leases", "Leases that expired.", ["lane"], registry=REGISTRY)
+HINTS = Counter("atelier_hints", "Hints sent to Redis.", ["lane"], registry=REGISTRY)
+RENEWALS = Counter("atelier_lease_renewals", "Renewals of leases.", registry=REGISTRY)
+DELIVERIES = Counter(
+    "atelier_webhook_attempts", "Attempts to call a webhook.", ["taken"], registry=REGISTRY
+)
+STAGE = Histogram(
+    "atelier_stage_seconds",
+    "Time of a batch in each stage.",
+    ["stage"],
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+WAIT = Histogram(
+    "atelier_queue_wait_seconds",
+    "Time from an item's turn to be claimed until it was, by the weight of its tenant.",
+    ["lane", "weight"],
+    buckets=_WAITS,
+    registry=REGISTRY,
+)
+
+
+@contextmanager
+def timed(stage: str) -> Iterator[None]:
+    """Count the block's seconds to a stage."""
+    began = perf_counter()
+    try:
+        yield
+    finally:
+        STAGE.labels(stage).observe(perf_counter() - began)
+        start()
+
+
+class _Flusher:
+    """Adds to the table what this process has counted since the last time."""
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+        self._told: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begin, once in each process: a fork has the counts of its parent, and no thread."""
+        if self.pid == os.getpid():
+            return
+        with self._lock:
+            if self.pid == os.getpid():
+                return
+            if self.pid is not None:
+                self._told = dict(self._samples())
+            self.pid = os.getpid()
+        threading.Thread(target=self._run, name="metrics", daemon=True).start()
+
+    def flush(self) -> None:
+        """Add what is new. Raises SQLAlchemyError; then it is added next time."""
+        now = dict(self._samples())
+        new = {key: value - self._told.get(key, 0.0) for key, value in now.items()}
+        new = {key: value for key, value in new.items() if value}
+        if new:
+            with transaction() as session:
+                kept.add(session, new)
+            self._told = now
+
+    def _run(self) -> None:
+        ended = threading.Event()
+        while not ended.wait(_EVERY_S):
+            try:
+                self.flush()
+            except SQLAlchemyError as error:
+                log.warning("metrics are kept until the database answers: %s", error)
+
+    def _samples(self) -> Iterator[tuple[tuple[str, str], float]]:
+        for family in REGISTRY.collect():
+            for sample in family.samples:
+                if not sample.name.endswith("_created"):
+                    yield (sample.name, kept.labels_text(sample.labels)), sample.value
+
+
+_flusher = _Flusher()
+start = _flusher.start
+flush = _flusher.flush
