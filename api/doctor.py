@@ -2,12 +2,14 @@
 
 import io
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from redis import Redis
 from redis.exceptions import RedisError
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrations.commands import current, head
@@ -15,11 +17,22 @@ from shared.db import reading
 from shared.errors import AtelierError
 from shared.ids import new_id
 from shared.services import workers
+from shared.services.ledger.invariants import INVARIANTS, violations
 from shared.settings import settings
 from shared.states import Lane
 from shared.storage import BINARY, read, storage
 
 _LITTLE_BYTES = 2 * 1024**3
+_OLDEST_POSTGRES = 15
+_CLOCK_S = 60.0
+
+_NOW = text("SELECT extract(epoch FROM clock_timestamp())")
+_DEAD_ROWS = text("""
+    SELECT relname, n_dead_tup FROM pg_stat_user_tables
+    WHERE relname IN ('queue', 'items', 'jobs', 'flows', 'leases')
+        AND n_dead_tup > 200000 + n_live_tup
+    ORDER BY n_dead_tup DESC
+""")
 
 
 @dataclass(frozen=True)
@@ -61,10 +74,64 @@ def _disk() -> str:
 
 
 def _database() -> str:
+    with reading() as session:
+        version = int(session.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
+    if version < _OLDEST_POSTGRES:
+        raise Fault(f"PostgreSQL {version} is too old; use {_OLDEST_POSTGRES} or later")
     found = current()
     if found != head():
         raise Fault(f"its tables are at {found}, this code needs {head()}: atelier migrate")
-    return f"answers; its tables are at {found}"
+    return f"PostgreSQL {version} answers; its tables are at {found}"
+
+
+def _clock() -> str:
+    asked = time.time()
+    with reading() as session:
+        theirs = float(session.execute(_NOW).scalar_one())
+    off = theirs - (asked + time.time()) / 2
+    if abs(off) > _CLOCK_S:
+        raise Fault(
+            f"the database's clock is {off:.0f} s off this one's; signatures of requests expire "
+            "with it: let both follow a time server"
+        )
+    return "this machine's and the database's agree"
+
+
+def _ledger() -> str:
+    """Every invariant: on a large installation this reads for minutes."""
+    with reading() as session:
+        found = violations(session, settings().max_attempts, settings().max_crashes)
+    if found:
+        invariant, rows = next(iter(found.items()))
+        raise Fault(
+            f"does not hold: {invariant} (for example {rows[0]}; {len(found)} in all). Stop the "
+            "workers, keep a dump of the database and report it"
+        )
+    return f"all of its {len(INVARIANTS)} invariants hold"
+
+
+def _growth() -> str:
+    with reading() as session:
+        dead = session.execute(_DEAD_ROWS).all()
+    if dead:
+        table, count = dead[0]
+        raise Fault(
+            f"{count} dead rows in {table} wait for autovacuum: look for a transaction that is "
+            "held open (SELECT * FROM pg_stat_activity ORDER BY xact_start)"
+        )
+    return "dead rows are few"
+
+
+def _gpu() -> str:
+    if not find_spec("torch"):
+        raise Fault("torch is not installed here")
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    if shutil.which("nvidia-smi"):
+        raise Fault("there is one, and torch does not see it: install a CUDA build of torch")
+    return "none; models run on the processor"
 
 
 def _redis() -> str:
@@ -97,7 +164,11 @@ LOOKS: dict[str, Callable[[], str]] = {
     "packages": _packages,
     "disk": _disk,
     "database": _database,
+    "clock": _clock,
     "redis": _redis,
     "storage": _storage,
     "workers": _workers,
+    "gpu": _gpu,
+    "growth": _growth,
+    "ledger": _ledger,
 }

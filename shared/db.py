@@ -1,5 +1,6 @@
 """Connections to Postgres, the truth about every job: an engine per process, short transactions."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,12 +31,30 @@ _OPTIONS = (
 )
 
 
-@cache
+_making = threading.Lock()
+
+
 def engine() -> Engine:
     """This process's pool.
 
     Made at first use, so that a forked worker never shares its parent's sockets.
     """
+    # Threads that begin at once must not make two, of which one would be forgotten while in use.
+    with _making:
+        return _made()
+
+
+def forget_engine() -> None:
+    """Close the pool's connections, and make another pool when one is needed."""
+    with _making:
+        if _made.cache_info().currsize:
+            _made().dispose()
+        _made.cache_clear()
+        autocommitting.cache_clear()
+
+
+@cache
+def _made() -> Engine:
     made = create_engine(
         settings().required("database_url"),
         pool_size=8,

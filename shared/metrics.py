@@ -74,6 +74,8 @@ class _Flusher:
         self.pid: int | None = None
         self._told: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Begin, once in each process: a fork has the counts of its parent, and no thread."""
@@ -82,10 +84,21 @@ class _Flusher:
         with self._lock:
             if self.pid == os.getpid():
                 return
-            if self.pid is not None:
+            if self.pid is not None:  # a fork: what was counted before is its parent's to tell
                 self._told = dict(self._samples())
             self.pid = os.getpid()
-        threading.Thread(target=self._run, name="metrics", daemon=True).start()
+            self._ended.clear()
+            self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; counting goes on, and `start` begins anew."""
+        with self._lock:
+            if self._thread is None or self.pid != os.getpid():
+                return
+            self._ended.set()
+            self._thread.join()
+            self._thread, self.pid = None, None
 
     def flush(self) -> None:
         """Add what is new. Raises SQLAlchemyError; then it is added next time."""
@@ -98,8 +111,7 @@ class _Flusher:
             self._told = now
 
     def _run(self) -> None:
-        ended = threading.Event()
-        while not ended.wait(_EVERY_S):
+        while not self._ended.wait(_EVERY_S):
             try:
                 self.flush()
             except SQLAlchemyError as error:
@@ -114,4 +126,5 @@ class _Flusher:
 
 _flusher = _Flusher()
 start = _flusher.start
+stop = _flusher.stop
 flush = _flusher.flush

@@ -117,6 +117,16 @@ class Settings(BaseSettings):
         "the API answers 429.",
     )
 
+    retention_days: float | None = Field(
+        None,
+        gt=0,
+        description="Days after which an ended generation job is deleted with its items, outputs "
+        "and objects; absent: kept.",
+    )
+    event_days: float = Field(
+        30, gt=0, description="Days for which webhook events and their deliveries are kept."
+    )
+
     threads: int | None = Field(
         None,
         ge=1,

@@ -2,8 +2,8 @@
 
 import sys
 
-from shared import catalog
-from shared.db import autocommitting, engine
+from shared import catalog, metrics
+from shared.db import forget_engine
 from shared.settings import settings
 from shared.storage import storage
 
@@ -11,9 +11,9 @@ from shared.storage import storage
 def forget_settings() -> None:
     """Have settings, and what was made from them, made anew."""
     _end_host()
-    if engine.cache_info().currsize:
-        engine().dispose()
-    for cached in (settings, engine, autocommitting, storage, catalog.families):
+    metrics.stop()
+    forget_engine()
+    for cached in (settings, storage, catalog.families):
         cached.cache_clear()
 
 

@@ -7,7 +7,7 @@ Started by: python -m worker.sweeper. Any number may run; every pass changes not
 import logging
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,13 +17,14 @@ from shared.db import transaction
 from shared.errors import Retryable
 from shared.log import set_up
 from shared.queues import hint, lanes_without_hint
-from shared.services import models
 from shared.services.ledger import expire, sweep
 from shared.settings import settings
-from worker.cache import remove
+from worker import upkeep
 from worker.deliveries import Sender
 
 log = logging.getLogger(__name__)
+
+_HOUR_S = 3600.0
 
 
 def recover_leases() -> None:
@@ -63,29 +64,25 @@ def forget_old() -> None:
         sweep.forget(session)
 
 
-def tidy_trainings() -> None:
-    """Delete the checkpoints of trainings that have succeeded; sheets and models stay."""
-    with transaction() as session:
-        over = [(job.id, job.tenant_id) for job in models.trainings_to_tidy(session)]
-    for job_id, tenant_id in over:
-        remove(f"{tenant_id}/jobs/{job_id}/checkpoints")
-        remove(f"{tenant_id}/jobs/{job_id}/best")
-        with transaction() as session:
-            models.forget_checkpoints(session, job_id)
-
-
 PASSES: tuple[Callable[[], None], ...] = (
     recover_leases,
     expire_jobs,
     restore_hints,
-    tidy_trainings,
     forget_old,
 )
 
+HOURLY: tuple[Callable[[], None], ...] = (
+    upkeep.tidy_trainings,
+    upkeep.reconcile_objects,
+    upkeep.forget_jobs,
+    upkeep.forget_events,
+)
+"""Passes that walk through the storage."""
 
-def sweep_once() -> None:
+
+def sweep_once(passes: Iterable[Callable[[], None]] = PASSES) -> None:
     """Run every pass; one that fails does not keep the others from running."""
-    for run in PASSES:
+    for run in passes:
         try:
             run()
         except (SQLAlchemyError, RedisError, Retryable) as error:
@@ -100,10 +97,20 @@ def main() -> None:
     metrics.start()
     sending = threading.Thread(target=Sender().run, args=(ended,), name="deliveries")
     sending.start()
+    others = threading.Thread(target=_keep_up, args=(ended,), name="upkeep")
+    others.start()
     while not ended.is_set():
         sweep_once()
         ended.wait(settings().sweep_seconds)
-    sending.join()
+    for thread in (sending, others):
+        thread.join()
+
+
+def _keep_up(ended: threading.Event) -> None:
+    """Hourly, in a thread of its own: a large storage delays no recovery."""
+    while not ended.is_set():
+        sweep_once(HOURLY)
+        ended.wait(_HOUR_S)
 
 
 if __name__ == "__main__":

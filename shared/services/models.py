@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from shared.family import Family
 from shared.ids import new_id
 from shared.services.names import check_name, split_reference
 from shared.services.pages import Cursor, Page, page
-from shared.states import JobState
+from shared.states import FINAL_JOB_STATES, JobState
 from shared.tables.job import Job
 from shared.tables.model import Checkpoint, Model, ModelVersion
 
@@ -156,11 +156,13 @@ def checkpoints_of(session: Session, job_id: str) -> Sequence[Checkpoint]:
 
 
 def trainings_to_tidy(session: Session) -> Sequence[Job]:
-    """Training jobs that have succeeded and still have checkpoints."""
+    """Training jobs that still have checkpoints which nobody needs: of those that succeeded, and of
+    those that ended otherwise a day ago and were not retried.
+    """
     kept = select(Checkpoint.job_id)
-    return session.scalars(
-        select(Job).where(Job.id.in_(kept), Job.state == JobState.SUCCEEDED).limit(20)
-    ).all()
+    long_over = Job.finished_at < func.now() - func.make_interval(0, 0, 0, 1)
+    needless = or_(Job.state == JobState.SUCCEEDED, Job.state.in_(FINAL_JOB_STATES) & long_over)
+    return session.scalars(select(Job).where(Job.id.in_(kept), needless).limit(20)).all()
 
 
 def forget_checkpoints(session: Session, job_id: str) -> None:

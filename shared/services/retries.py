@@ -4,6 +4,7 @@ every item that failed for the same reason.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
@@ -15,6 +16,7 @@ from shared.services.failures import Filter, matching
 from shared.services.ledger.accept import add_step
 from shared.services.ledger.counters import JobChange, move_jobs
 from shared.services.ledger.waiting import enqueue
+from shared.settings import settings
 from shared.states import FINAL_JOB_STATES, JobKind, JobState, Step
 from shared.tables.failure import Failure
 from shared.tables.job import Job
@@ -50,6 +52,7 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
     Hint its lane after the commit. Raises Conflict when it has not ended or everything is done.
     """
     job = jobs.get(session, tenant_id, id_)
+    _refuse_outdated(job)
     step = session.execute(_FAILED_STEP, {"job": id_}).scalar()
     if step is not None and job.state == JobState.FAILED:
         return _retry_step(session, job, Step(step))
@@ -66,6 +69,15 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
         datasets.prepare_again(session, str(job.dataset_id))
     session.refresh(job)
     return job
+
+
+def _refuse_outdated(job: Job) -> None:
+    """Raises Conflict for a job that retention is about to delete, or is deleting."""
+    days = settings().retention_days
+    if days is None or job.finished_at is None:
+        return
+    if job.finished_at < datetime.now(UTC) - timedelta(days=days):
+        raise Conflict(f"Job {job.id} ended more than {days:g} days ago and is being deleted.")
 
 
 # A job that is just being cancelled, or whose results are being written, is left as it is.

@@ -46,6 +46,12 @@ class Job(Base):
                 "deadline IS NOT NULL AND state IN ('validating', 'queued', 'running', 'paused')"
             ),
         ),
+        Index("jobs_by_end", "kind", "finished_at"),
+        Index(
+            "jobs_to_reconcile",
+            "finished_at",
+            postgresql_where=text("reconciled_at IS NULL AND kind = 'generation'"),
+        ),
         # Half-empty pages: a counter's update stays on its page and touches no index.
         {"postgresql_with": {"fillfactor": "50"}},
     )
@@ -92,6 +98,8 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     started_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    reconciled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    """When its objects in storage were found to be those that its outputs name."""
 
 
 class Item(Base):

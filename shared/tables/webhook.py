@@ -47,6 +47,7 @@ class WebhookEvent(Base):
     """Something of which receivers are told; all its deliveries carry its id."""
 
     __tablename__ = "webhook_events"
+    __table_args__ = (Index("webhook_events_by_time", "created_at"),)
 
     id: Mapped[str] = mapped_column(String, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"), index=True)

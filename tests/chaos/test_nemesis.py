@@ -54,7 +54,7 @@ def traffics(victim: Site, receiver: Receiver) -> Iterator[list[Traffic]]:
         for number, (name, weight) in enumerate(_TENANTS):
             limit = 20 if name == "limited" else None
             with transaction() as session:
-                tenant = tenants.add_tenant(session, name, weight, limit)
+                tenant = tenants.add_tenant(session, name, weight, max_running=limit)
                 _, key = tenants.add_key(session, tenant.id, "test", [Scope.ADMIN])
                 url = f"http://127.0.0.1:{receiver.port}/{name}"
                 hook = webhooks.create(session, tenant.id, url, ["*"])

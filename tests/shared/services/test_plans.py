@@ -1,0 +1,176 @@
+"""The statements that run all the time find their rows by an index, however many there are."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import event, text
+
+from shared.db import engine, reading, transaction
+from shared.services import deliveries, failures, items, jobs, metrics, outputs, quotas
+from shared.services.ledger import expire, leases, sweep
+from shared.services.pages import Cursor
+from shared.states import Stage
+from shared.tables.tenant import Tenant
+from tests.ledger import add_other_tenant, execute, finish, look, submit, take
+
+LARGE = {"items", "queue", "outputs", "jobs", "events", "failures", "deliveries"}
+"""Tables of which no hot statement may read every row."""
+
+Statement = tuple[str, Any]
+
+
+@pytest.fixture
+def crowded(tenant: Tenant, stand_in: str) -> Tenant:
+    """A tenant among others, with rows enough that reading all of them would not be chosen."""
+    for number in range(3):
+        other = add_other_tenant(f"other {number}")
+        submit(other, [{}] * 4000)
+    for _ in range(200):
+        submit(tenant.id, [{}] * 3)
+    for _ in range(100):
+        finish(take())
+    execute("ANALYZE")
+    return tenant
+
+
+@contextmanager
+def caught() -> Iterator[list[Statement]]:
+    """The statements that the block sends, with their parameters."""
+    found: list[Statement] = []
+
+    def catch(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        found.append((statement, parameters))
+
+    event.listen(engine(), "before_cursor_execute", catch)
+    try:
+        yield found
+    finally:
+        event.remove(engine(), "before_cursor_execute", catch)
+
+
+def read_in_full(statement: Statement) -> set[str]:
+    """The large tables of which a statement must read every row, for want of an index."""
+    with transaction() as session:
+        # Of small tables, as in a test, it would choose to.
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        cursor = session.connection().exec_driver_sql(
+            f"EXPLAIN (FORMAT JSON) {statement[0]}", statement[1]
+        )
+        [plan] = cursor.scalar_one()
+        session.rollback()
+    return {node["Relation Name"] for node in nodes(plan["Plan"]) if _is_full(node)} & LARGE
+
+
+def _is_full(node: dict[str, Any]) -> bool:
+    return node["Node Type"] == "Seq Scan"
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
+def claim_and_commit(tenant: Tenant) -> None:
+    finish(take())
+
+
+def renew(tenant: Tenant) -> None:
+    with transaction() as session:
+        leases.renew(session, uuid4(), Stage.LOAD)
+        leases.stop_flag(session, uuid4())
+
+
+def accept(tenant: Tenant) -> None:
+    submit(tenant.id, [{}])
+
+
+def look_at_a_job(tenant: Tenant) -> None:
+    with reading() as session:
+        job = jobs.list_jobs(session, tenant.id, Cursor(limit=1), jobs.Filter()).rows[0]
+        jobs.position(session, job)
+    look(job)
+
+
+def list_what_belongs_to_a_job(tenant: Tenant) -> None:
+    with reading() as session:
+        job = jobs.list_jobs(session, tenant.id, Cursor(limit=1), jobs.Filter()).rows[0]
+        items.list_items(session, job, Cursor())
+        outputs.list_outputs(session, tenant.id, Cursor(), outputs.Filter(job_id=job.id))
+        failures.list_failures(session, tenant.id, Cursor(), failures.Filter(job_id=job.id))
+
+
+def list_outputs(tenant: Tenant) -> None:
+    with reading() as session:
+        outputs.list_outputs(session, tenant.id, Cursor(), outputs.Filter())
+
+
+def sweep_through(tenant: Tenant) -> None:
+    with transaction() as session:
+        sweep.expired_leases(session)
+        sweep.claimable_lanes(session)
+        expire.overdue_jobs(session)
+        sweep.recover(session, uuid4())
+
+
+def cancel(tenant: Tenant) -> None:
+    job = submit(tenant.id, [{}])
+    with transaction() as session:
+        jobs.cancel(session, tenant.id, job.id)
+
+
+def look_for_deliveries(tenant: Tenant) -> None:
+    with transaction() as session:
+        deliveries.take(session, 16)
+
+
+def look_at_the_lanes(tenant: Tenant) -> None:
+    with reading() as session:
+        metrics.lanes(session)
+        quotas.check_room(session, tenant.id, 1)
+
+
+HOT = (
+    claim_and_commit,
+    renew,
+    accept,
+    look_at_a_job,
+    list_what_belongs_to_a_job,
+    list_outputs,
+    sweep_through,
+    cancel,
+    look_for_deliveries,
+    look_at_the_lanes,
+)
+
+
+@pytest.mark.parametrize("act", HOT, ids=lambda act: act.__name__)
+def test_no_large_table_is_read_in_full(crowded: Tenant, act: Callable[[Tenant], None]) -> None:
+    with caught() as statements:
+        act(crowded)
+    explainable = [each for each in statements if _can_be_explained(each[0])]
+    assert explainable
+
+    for statement in explainable:
+        assert read_in_full(statement) == set(), statement[0]
+
+
+def _can_be_explained(statement: str) -> bool:
+    first = statement.split(maxsplit=1)[0].upper()
+    return first in {"SELECT", "WITH", "UPDATE", "DELETE", "INSERT"} and "incoming" not in statement
+
+
+def test_a_table_that_is_read_in_full_would_be_noticed(crowded: Tenant) -> None:
+    assert read_in_full(("SELECT * FROM items WHERE custom_id = 'x'", {})) == {"items"}
+
+
+def test_the_queues_settings_keep_dead_rows_few(crowded: Tenant) -> None:
+    with transaction() as session:
+        options = session.execute(
+            text("SELECT reloptions FROM pg_class WHERE relname = 'queue'")
+        ).scalar_one()
+    assert "autovacuum_vacuum_threshold=20000" in options
+    assert "autovacuum_vacuum_scale_factor=0" in options

@@ -1,0 +1,131 @@
+"""Upkeep: objects and rows are compared, old jobs are deleted, and nothing else is touched."""
+
+import io
+import logging
+
+import pytest
+from sqlalchemy import text
+
+from shared.db import transaction
+from shared.errors import Conflict, NotFound
+from shared.services import jobs, outputs, retries
+from shared.services.events import events_of
+from shared.services.pages import Cursor
+from shared.states import Lane
+from shared.storage import BINARY, storage
+from shared.tables.job import Job
+from shared.tables.tenant import Tenant
+from tests.ledger import assert_sound, execute, look, submit
+from tests.settings import forget_settings
+from worker import upkeep
+from worker.runner import drain
+
+pytestmark = pytest.mark.usefixtures("stand_in")
+
+
+def run(tenant: Tenant, items: int = 3) -> Job:
+    job = submit(tenant.id, [{"n": 2}] * items)
+    drain(Lane.TEXT)
+    return job
+
+
+def age(job: Job, days: float) -> None:
+    execute(f"UPDATE jobs SET finished_at = now() - interval '{days} days' WHERE id = '{job.id}'")
+
+
+def keys(job: Job) -> list[str]:
+    return [one.key for one in storage().list(f"{job.tenant_id}/outputs/{job.id}/")]
+
+
+def put(key: str) -> None:
+    storage().put(key, io.BytesIO(b"x"), media_type=BINARY)
+
+
+class TestObjects:
+    def test_one_without_a_row_is_deleted_a_day_after_the_end(self, tenant: Tenant) -> None:
+        job = run(tenant)
+        orphan = f"{tenant.id}/outputs/{job.id}/0/1-0-{'a' * 64}"
+        put(orphan)
+        upkeep.reconcile_objects()
+        assert orphan in keys(job), "an upload may still be on its way to a row"
+
+        age(job, 1.1)
+        upkeep.reconcile_objects()
+
+        assert len(keys(job)) == 6
+        assert orphan not in keys(job)
+
+    def test_one_that_is_missing_is_an_alarm(
+        self, tenant: Tenant, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        job = run(tenant)
+        age(job, 1.1)
+        lost = keys(job)[0]
+        storage().delete(lost)
+        with caplog.at_level(logging.ERROR):
+            upkeep.reconcile_objects()
+
+        with transaction() as session:
+            (event,) = events_of(session, job.id, ["warning"])
+        assert event.data == {"keys": [lost]}
+        assert lost in caplog.text
+
+    def test_another_jobs_objects_are_left_alone(self, tenant: Tenant) -> None:
+        old, young = run(tenant), run(tenant)
+        put(f"{tenant.id}/outputs/{young.id}/0/unknown")
+        age(old, 1.1)
+        upkeep.reconcile_objects()
+        upkeep.reconcile_objects()
+
+        assert len(keys(young)) == 7
+
+
+class TestRetention:
+    @pytest.fixture(autouse=True)
+    def _a_week(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ATELIER_RETENTION_DAYS", "7")
+        forget_settings()
+
+    def test_an_old_job_goes_with_all_that_came_of_it_and_a_younger_one_stays(
+        self, tenant: Tenant
+    ) -> None:
+        old, young = run(tenant), run(tenant)
+        age(old, 7.1)
+        age(young, 6.9)
+        upkeep.forget_jobs()
+
+        assert (keys(old), len(keys(young))) == ([], 6)
+        with transaction() as session, pytest.raises(NotFound):
+            jobs.get(session, tenant.id, old.id)
+        with transaction() as session:
+            left = session.execute(text("SELECT count(*) FROM items")).scalar_one()
+            page = outputs.list_outputs(session, tenant.id, Cursor(), outputs.Filter())
+        assert (left, {output.job_id for output in page.rows}) == (3, {young.id})
+        assert look(young).state == "succeeded"
+        assert_sound()
+
+    def test_one_that_is_not_over_stays_however_old(self, tenant: Tenant) -> None:
+        job = submit(tenant.id, [{}])
+        execute("UPDATE jobs SET created_at = now() - interval '90 days'")
+        upkeep.forget_jobs()
+
+        assert look(job).state == "queued"
+
+    def test_one_that_is_about_to_go_is_not_retried(self, tenant: Tenant) -> None:
+        job = submit(tenant.id, [{"fault": "refuse"}])
+        drain(Lane.TEXT)
+        age(job, 7.1)
+
+        with transaction() as session, pytest.raises(Conflict, match="being deleted"):
+            retries.retry(session, tenant.id, job.id)
+
+    def test_without_a_setting_everything_stays(
+        self, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("ATELIER_RETENTION_DAYS")
+        forget_settings()
+        job = run(tenant)
+        age(job, 10_000)
+        upkeep.forget_jobs()
+
+        assert len(keys(job)) == 6

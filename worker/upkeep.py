@@ -1,0 +1,84 @@
+"""Upkeep, hourly: needless checkpoints, objects without rows, jobs past their retention."""
+
+import logging
+
+from shared.db import reading, transaction
+from shared.services import models, retention
+from shared.services.events import add_event
+from shared.settings import settings
+from shared.storage import storage
+from worker.cache import remove
+
+log = logging.getLogger(__name__)
+
+
+def tidy_trainings() -> None:
+    """Delete checkpoints that nobody needs any more; sheets and models stay."""
+    with transaction() as session:
+        over = [(job.id, job.tenant_id) for job in models.trainings_to_tidy(session)]
+    for job_id, tenant_id in over:
+        remove(f"{tenant_id}/jobs/{job_id}/checkpoints")
+        remove(f"{tenant_id}/jobs/{job_id}/best")
+        with transaction() as session:
+            models.forget_checkpoints(session, job_id)
+
+
+def reconcile_objects() -> None:
+    """Compare the objects of jobs that ended a day ago with their rows.
+
+    An object without a row is what a repeat left: deleted. A row without an object is an alarm.
+    """
+    while True:
+        with reading() as session:
+            jobs = [(job.id, job.tenant_id) for job in retention.unreconciled(session)]
+        if not jobs:
+            return
+        for job_id, tenant_id in jobs:
+            _reconcile(job_id, tenant_id)
+
+
+def _reconcile(job_id: str, tenant_id: str) -> None:
+    with reading() as session:
+        named = retention.keys_of(session, job_id)
+    stored = {one.key for one in storage().list(f"{tenant_id}/outputs/{job_id}/")}
+    for key in sorted(stored - named):
+        log.info("%s belongs to no output; it is deleted", key)
+        storage().delete(key)
+    missing = sorted(named - stored)
+    with transaction() as session:
+        if missing:
+            log.error("of job %s %d objects are missing: %s", job_id, len(missing), missing[:20])
+            told = f"{len(missing)} objects are missing from the storage"
+            add_event(session, job_id, "warning", told, {"keys": missing[:20]}, level="error")
+        retention.reconciled(session, job_id)
+
+
+def forget_jobs() -> None:
+    """Delete generation jobs that are past the retention, their objects first."""
+    days = settings().retention_days
+    if days is None:
+        return
+    while True:
+        with reading() as session:
+            jobs = [(job.id, job.tenant_id) for job in retention.outdated(session, days)]
+        if not jobs:
+            return
+        for job_id, tenant_id in jobs:
+            _forget(job_id, tenant_id)
+
+
+def _forget(job_id: str, tenant_id: str) -> None:
+    # The objects first: should this end half-way, the rows still say what is to be deleted.
+    remove(f"{tenant_id}/outputs/{job_id}")
+    more = True
+    while more:
+        with transaction() as session:
+            more = retention.forget_items(session, job_id)
+    with transaction() as session:
+        retention.forget_job(session, job_id)
+
+
+def forget_events() -> None:
+    """Delete webhook events that are past their time."""
+    with transaction() as session:
+        retention.forget_events(session, settings().event_days)
