@@ -2,6 +2,8 @@
 
 import io
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -123,15 +125,14 @@ def _growth() -> str:
 
 
 def _gpu() -> str:
-    if not find_spec("torch"):
-        raise Fault("torch is not installed here")
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    if shutil.which("nvidia-smi"):
+    # In a process of its own: torch is the workers' alone.
+    ask = "from worker.device import describe, pick_device; print(describe(pick_device()))"
+    asked = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        raise Fault(f"workers cannot tell their device: {asked.stderr.strip().splitlines()[-1]}")
+    if asked.stdout.startswith("cpu") and shutil.which("nvidia-smi"):
         raise Fault("there is one, and torch does not see it: install a CUDA build of torch")
-    return "none; models run on the processor"
+    return f"models run on {asked.stdout.strip()}"
 
 
 def _redis() -> str:
