@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
@@ -24,13 +24,17 @@ QUICK = {
 
 
 class Group:
-    """One program with its children, in a process group of its own."""
+    """One program with its children, in a process group of its own; `within` is a command that
+    becomes the program.
+    """
 
-    def __init__(self, *argv: str, log: Path | None = None, **variables: str):
+    def __init__(
+        self, *argv: str, within: Sequence[str] = (), log: Path | None = None, **variables: str
+    ):
         path = os.pathsep.join([str(POINTS), str(ROOT)])
         with open(log or os.devnull, "ab") as output:
             self.child = subprocess.Popen(
-                [sys.executable, *argv],
+                [*within, sys.executable, *argv],
                 cwd=ROOT,
                 env=environment() | QUICK | {"PYTHONPATH": path} | variables,
                 start_new_session=True,
@@ -56,8 +60,10 @@ class Group:
 
 
 @contextmanager
-def running(*argv: str, log: Path | None = None, **variables: str) -> Iterator[Group]:
-    group = Group(*argv, log=log, **variables)
+def running(
+    *argv: str, within: Sequence[str] = (), log: Path | None = None, **variables: str
+) -> Iterator[Group]:
+    group = Group(*argv, within=within, log=log, **variables)
     try:
         yield group
     finally:

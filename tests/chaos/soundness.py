@@ -1,4 +1,4 @@
-"""What must hold after every fault, looked at from the outside: SQL and the bucket's objects."""
+"""What must hold after every fault, looked at from the outside: SQL and the stored objects."""
 
 import hashlib
 from collections import defaultdict
@@ -9,8 +9,16 @@ from typing import Any
 from sqlalchemy import text
 
 from shared.db import transaction
+from shared.storage import Storage
 from tests.chaos.site import Site
 from tests.ledger import faults
+
+ILLEGAL_CHANGE = "an item changed in a way that it must not"
+ENDED_TWICE = "a lease ended an item twice"
+OBJECT_MISSING = "an output's object is missing"
+OBJECT_ANOTHER = "an output's object is another"
+CHECKS = {ILLEGAL_CHANGE, ENDED_TWICE, OBJECT_MISSING, OBJECT_ANOTHER}
+"""What is looked at here beside the ledger's invariants."""
 
 _WATCH = """
     CREATE TABLE IF NOT EXISTS watched (
@@ -70,28 +78,42 @@ def changes() -> dict[str, Any]:
         twice = session.execute(text(_HELD_TWICE)).scalar_one()
     found: dict[str, Any] = {}
     if seen - _LEGAL:
-        found["an item changed in a way that it must not"] = sorted(seen - _LEGAL)
+        found[ILLEGAL_CHANGE] = sorted(seen - _LEGAL)
     if twice:
-        found["a lease ended an item twice"] = twice
+        found[ENDED_TWICE] = twice
     return found
 
 
-def object_faults(site: Site) -> dict[str, list[str]]:
-    """Outputs whose object is missing from the bucket, or is not what the stand-in said.
-
-    What it says of a seed is known: the bucket's own list, with the MD5 of every object, will do.
-    """
+def object_faults(place: Site | Storage) -> dict[str, list[str]]:
+    """Outputs whose object is missing from the storage, or is not what the stand-in said."""
     with transaction() as session:
         rows = session.execute(text("SELECT key, sha256, seed FROM outputs")).all()
-    stored = {each.key: each.e_tag.strip('"') for each in site.bucket().objects.all()}
+    stored = _in_bucket(place) if isinstance(place, Site) else _in_storage(place)
     found = defaultdict(list)
     for row in rows:
         said = f"seed {row.seed}".encode()
         if row.key not in stored:
-            found["an output's object is missing"].append(row.key)
+            found[OBJECT_MISSING].append(row.key)
         elif (row.sha256, stored[row.key]) != (_sha256(said), _md5(said)):
-            found["an output's object is another"].append(row.key)
+            found[OBJECT_ANOTHER].append(row.key)
     return dict(found)
+
+
+def _in_bucket(site: Site) -> dict[str, str]:
+    """Every object with its MD5.
+
+    What the stand-in says of a seed is known: the bucket's own list will do.
+    """
+    return {each.key: each.e_tag.strip('"') for each in site.bucket().objects.all()}
+
+
+def _in_storage(storage: Storage) -> dict[str, str]:
+    """Every object with its MD5."""
+    found = {}
+    for stored in storage.list(""):
+        with storage.open(stored.key) as source:
+            found[stored.key] = _md5(source.read())
+    return found
 
 
 def _sha256(content: bytes) -> str:
@@ -102,8 +124,8 @@ def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def all_faults(site: Site) -> dict[str, Any]:
+def all_faults(place: Site | Storage) -> dict[str, Any]:
     """Everything that must hold and does not."""
     with transaction() as session:
         found: dict[str, Any] = dict(faults(session))
-    return found | object_faults(site)
+    return found | object_faults(place)

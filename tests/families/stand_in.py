@@ -17,7 +17,9 @@ class StandInParams(GenerationParams):
     """What the stand-in should do with the item."""
 
     seconds: float = Field(0.0, ge=0, le=60, description="Time it takes, without the processor.")
-    fault: str | None = Field(None, description="`raise`, `refuse`, `exit` or `once:<file>`.")
+    fault: str | None = Field(
+        None, description="`raise`, `refuse`, `exit`, `memory` or `once:<file>`."
+    )
     shape: str = Field("", description="Items of different shapes share no batch.")
 
     def check(self, config: Mapping[str, Any]) -> None:
@@ -26,6 +28,10 @@ class StandInParams(GenerationParams):
 
     def batch_shape(self) -> str:
         return self.shape
+
+
+_FITS = 4
+"""Requests for which the memory suffices, where one of them has the fault `memory`."""
 
 
 class StandIn:
@@ -37,6 +43,8 @@ class StandIn:
     def generate(self, loaded: Any, requests: Sequence[Any], run: Any) -> Iterator[Any]:
         from worker.family import Part, Refusal, Text
 
+        if len(requests) > _FITS and any(one.params.fault == "memory" for one in requests):
+            raise MemoryError("asked to run out of memory")
         for position, request in enumerate(requests):
             params = request.params
             ends_at = time.monotonic() + params.seconds

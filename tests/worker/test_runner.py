@@ -74,6 +74,18 @@ def test_an_item_that_raises_does_not_fail_its_neighbours(tenant: Tenant) -> Non
     assert_sound()
 
 
+def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(
+    tenant: Tenant, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = run(tenant, [{"fault": "memory"}] * 16)
+
+    assert (job.state, job.done) == ("succeeded", 16)
+    assert [record.args[0] for record in caplog.records if "halves" in record.message] == [16, 8, 8]
+    with transaction() as session:
+        assert session.execute(text("SELECT DISTINCT attempt FROM items")).scalars().all() == [1]
+    assert_sound()
+
+
 def test_an_item_that_raised_once_is_done_at_its_second_attempt(
     tenant: Tenant, tmp_path: Path
 ) -> None:
