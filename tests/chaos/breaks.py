@@ -51,6 +51,11 @@ def changes_of_flows_are_collected_and_never_made(code: Code) -> None:
     code.forget(f"{LEDGER}.flows.apply")
 
 
+@named_by("a flow's cost is that of its queue", scenarios.a_lost_worker_comes_back)
+def what_waits_costs_nothing(code: Code) -> None:
+    code.edit(f"{LEDGER}.flows._MOVE", "THEN locked.cost + change.cost", "THEN locked.cost")
+
+
 @named_by("a flow's bytes are those of its outputs", scenarios.a_job_runs)
 def outputs_count_as_one_byte_each(code: Code) -> None:
     count = _Book._count
