@@ -5,6 +5,7 @@ written.
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import astuple
 from typing import IO, Any
 
 from sqlalchemy.orm import Session
@@ -14,6 +15,7 @@ from shared.db import reading, transaction
 from shared.errors import Invalid
 from shared.services import batches, files, items, jobs, models
 from shared.services.items import Wanted, check_items
+from shared.services.ledger.accept import NewItem
 from shared.services.ledger.claim import Claimed
 from shared.states import Lane, Stage
 from shared.storage import read, storage
@@ -33,21 +35,43 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
         job = jobs.get(session, item.tenant_id, item.job_id)
         model, version = models.version_by_id(session, str(job.model_version_id))
         file = files.get(session, item.tenant_id, str(job.input_file_id), param="input_file")
+    checked = _Checked()
     try:
         with storage().open(file.key) as source:
-            wanted = list(_lines(source, lease))
-        if not wanted:
+            for new in check_items(_lines(source, lease), model, version):
+                checked.add(new)
+        if checked.count == 0:
             raise Invalid("input_file: it has no lines", param="input_file")
-        new = list(check_items(wanted, model, version))
     except Invalid as error:
         told = {"code": "invalid_input_file", "message": error.message, "param": error.param}
         return lambda session: batches.refuse(session, item.job_id, told)
 
     def conclude(session: Session) -> Lane | None:
-        metrics.ACCEPTED.labels(job.lane).inc(len(new))
-        return batches.start(session, item.job_id, new)
+        metrics.ACCEPTED.labels(job.lane).inc(checked.count)
+        return batches.start(session, item.job_id, checked)
 
     return conclude
+
+
+class _Checked:
+    """Items that were found good, on disk until the last one is: a million take no memory."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._scratch = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+
+    def add(self, item: NewItem) -> None:
+        self._scratch.write(json.dumps(astuple(item)) + "\n")
+        self.count += 1
+
+    def __del__(self) -> None:
+        # A commit may be tried again and again: the file goes when nobody can ask for it any more.
+        self._scratch.close()
+
+    def __iter__(self) -> Iterator[NewItem]:
+        self._scratch.seek(0)
+        for line in self._scratch:
+            yield NewItem(*json.loads(line))
 
 
 def _lines(source: IO[bytes], lease: Lease) -> Iterator[Wanted]:

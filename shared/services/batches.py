@@ -1,7 +1,7 @@
 """Jobs with an input file: its lines were good or bad, and its result files are written."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import text
@@ -25,7 +25,7 @@ _FILES = text("""
 """)
 
 
-def start(session: Session, job_id: str, items: Sequence[NewItem]) -> Lane | None:
+def start(session: Session, job_id: str, items: Iterable[NewItem]) -> Lane | None:
     """The input file was good: queue its items. None when the job was cancelled meanwhile."""
     if session.execute(_START, {"job": job_id}).rowcount == 0:  # type: ignore[attr-defined]
         return None
