@@ -246,9 +246,11 @@ def position(session: Session, job: Job) -> int | None:
 def cancel(session: Session, tenant_id: str, id_: str) -> Job:
     """Ask a job to end. Raises Conflict when it has ended already."""
     job = get(session, tenant_id, id_)
-    if not ledger_cancel.cancel(session, job) and job.state != JobState.CANCELLING:
-        raise Conflict(f"Job {id_} is {job.state}; it cannot be cancelled any more.")
+    is_new = ledger_cancel.cancel(session, job)
+    # Another may have changed it since it was read.
     session.refresh(job)
+    if not is_new and job.state != JobState.CANCELLING:
+        raise Conflict(f"Job {id_} is {job.state}; it cannot be cancelled any more.")
     return job
 
 
@@ -257,18 +259,21 @@ def pause(session: Session, tenant_id: str, id_: str) -> Job:
     runs.
     """
     job = get(session, tenant_id, id_)
-    if not ledger_pause.pause(session, job) and job.state != JobState.PAUSED:
-        raise Conflict(f"Job {id_} is {job.state}; only a queued or running job can be paused.")
+    is_new = ledger_pause.pause(session, job)
+    # Another may have changed it since it was read.
     session.refresh(job)
+    if not is_new and job.state != JobState.PAUSED:
+        raise Conflict(f"Job {id_} is {job.state}; only a queued or running job can be paused.")
     return job
 
 
 def resume(session: Session, tenant_id: str, id_: str) -> Job:
     """Let a paused job run on. Hint its lane after the commit. Raises Conflict."""
     job = get(session, tenant_id, id_)
-    if not ledger_pause.resume(session, job):
-        raise Conflict(f"Job {id_} is {job.state}; only a paused job can be resumed.")
+    is_resumed = ledger_pause.resume(session, job)
     session.refresh(job)
+    if not is_resumed:
+        raise Conflict(f"Job {id_} is {job.state}; only a paused job can be resumed.")
     return job
 
 

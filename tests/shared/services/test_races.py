@@ -74,6 +74,25 @@ class TestCancelAgainstTheLastCommit:
         assert_sound()
 
 
+class TestTwoWhoAskTheSame:
+    RACES = 50
+
+    def test_both_cancels_are_taken(self, tenant: Tenant, race: Race) -> None:
+        for _ in range(self.RACES):
+            job = submit(tenant.id, [{}])
+            take()
+            again = partial(cancel, tenant, job.id)
+            assert race(again, again) == (True, True)
+        assert_sound()
+
+    def test_both_pauses_are_taken(self, tenant: Tenant, race: Race) -> None:
+        for _ in range(self.RACES):
+            job = submit(tenant.id, [{}])
+            race(partial(pause, job), partial(pause, job))
+            assert look(job).state == "paused"
+        assert_sound()
+
+
 class TestPauseAgainstClaim:
     RACES = 200
 
