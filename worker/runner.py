@@ -54,6 +54,11 @@ class _Batch:
     lease: Lease
 
     @property
+    def is_suspect(self) -> bool:
+        """Whether a process has ended while it ran some of these items."""
+        return any(item.crashes for item in self.claim.items)
+
+    @property
     def is_generation(self) -> bool:
         first = self.claim.items[0]
         return first.kind == JobKind.GENERATION and first.step == Step.RUN
@@ -126,12 +131,23 @@ class _Turn:
         # Torch enters a process only here, where a model runs.
         from worker.generation import forward
 
-        waiting = self._next(batch) if batch.claim.more else None
+        if batch.is_suspect:
+            # Should this process end now, it takes nothing else with it.
+            self._await_stored()
+            waiting = None
+        else:
+            waiting = self._next(batch) if batch.claim.more else None
         with batch.lease.logged():
             outcome = forward(self.host, batch.claim.items, batch.lease)
         self.storing.acquire()
         self.finisher.submit(self._finish, batch, outcome)
         return waiting or self._next(batch)
+
+    def _await_stored(self) -> None:
+        for _ in range(_STORING):
+            self.storing.acquire()
+        for _ in range(_STORING):
+            self.storing.release()
 
     def _finish(self, batch: _Batch, outcome: "Outcome") -> None:
         from worker.generation import store

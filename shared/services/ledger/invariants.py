@@ -67,6 +67,17 @@ INVARIANTS = {
             WHERE items.job_id = jobs.id AND items.state IN ('queued', 'running'))""",
     "an item was not tried more often than it may be": """
         SELECT id FROM items WHERE attempt > :attempts + crashes OR crashes > :crashes""",
+    "an item that runs or is done was tried": """
+        SELECT id FROM items WHERE state IN ('running', 'done') AND attempt < 1""",
+    "a lease holds an item that runs": """
+        SELECT token FROM leases WHERE NOT EXISTS (SELECT FROM items
+            WHERE items.id = ANY(leases.items) AND items.lease_token = leases.token)""",
+    "a job's final state is what its counters say": """
+        SELECT id FROM jobs WHERE total > 0 AND (
+            (state = 'succeeded' AND done < total)
+            OR (state = 'partial' AND (done = 0 OR failed = 0))
+            OR (state = 'cancelled' AND done = total)
+            OR (state = 'expired' AND expired = 0))""",
     "a webhook that a job names is told of the job's end": """
         SELECT jobs.id FROM jobs JOIN webhooks ON webhooks.id = jobs.webhook_id
         WHERE jobs.finished_at > webhooks.created_at
