@@ -6,6 +6,7 @@ inside `kept` is also remembered, so that a crash leaves a trace.
 
 import json
 import logging
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -18,6 +19,15 @@ from shared.settings import settings
 
 _ids: ContextVar[dict[str, Any] | None] = ContextVar("ids", default=None)
 _kept: ContextVar[deque[str] | None] = ContextVar("kept", default=None)
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""What PostgreSQL cannot store: NUL, and halves of surrogate pairs."""
+
+
+def storable(line: str) -> str:
+    """A text without what PostgreSQL cannot store."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", line)
 
 
 @contextmanager
@@ -100,4 +110,4 @@ class Keeping(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         lines = _kept.get()
         if lines is not None:
-            lines.append(self.format(record))
+            lines.append(storable(self.format(record)))

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db import transaction
 from shared.services import metrics as kept
@@ -114,7 +113,7 @@ class _Flusher:
         while not self._ended.wait(_EVERY_S):
             try:
                 self.flush()
-            except SQLAlchemyError as error:
+            except Exception as error:
                 log.warning("metrics are kept until the database answers: %s", error)
 
     def _samples(self) -> Iterator[tuple[tuple[str, str], float]]:

@@ -17,6 +17,7 @@ from shared.services import batches, files, items, jobs, models
 from shared.services.items import Wanted, check_items
 from shared.services.ledger.accept import NewItem
 from shared.services.ledger.claim import Claimed
+from shared.services.quotas import check_room
 from shared.states import Lane, Stage
 from shared.storage import read, storage
 from shared.tables.job import Job
@@ -42,6 +43,9 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
                 checked.add(new)
         if checked.count == 0:
             raise Invalid("input_file: it has no lines", param="input_file")
+        with reading() as session:
+            # Over a limit, the file waits until there is room.
+            check_room(session, item.tenant_id, checked.count)
     except Invalid as error:
         told = {"code": "invalid_input_file", "message": error.message, "param": error.param}
         return lambda session: batches.refuse(session, item.job_id, told)

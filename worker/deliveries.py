@@ -5,8 +5,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from threading import Event, Lock
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from shared import metrics
 from shared.db import transaction
 from shared.egress import post
@@ -37,7 +35,7 @@ class Sender:
         while not ended.is_set():
             try:
                 sent = self.send_due()
-            except SQLAlchemyError as error:
+            except Exception as error:
                 log.warning("deliveries could not be looked for: %s", error)
                 sent = []
             if not sent:
@@ -61,9 +59,9 @@ class Sender:
         try:
             with about(event=due.event_id, webhook=due.webhook_id):
                 deliver(due)
-        except SQLAlchemyError as error:
+        except Exception:
             # It is taken again later; the receiver knows the event by its id.
-            log.warning("a delivery's outcome could not be written: %s", error)
+            log.exception("a delivery's outcome could not be written")
         finally:
             with self._lock:
                 self._busy.discard(due.webhook_id)

@@ -3,7 +3,7 @@
 import logging
 
 from shared.errors import IntegrityError, Permanent, Retryable
-from shared.log import tail
+from shared.log import storable, tail
 from shared.services.ledger.commit import Failed, Released, Result
 
 log = logging.getLogger(__name__)
@@ -19,14 +19,14 @@ def failure(item: int, error: Exception) -> Result:
         # Read wrong once, perhaps; stored wrong, it would be read so for ever.
         return Failed(item, {"code": error.code, "message": error.message}, retry=True)
     if isinstance(error, Retryable):
-        return Released(item, delay_s=_PAUSE_S)
+        return Released(item, delay_s=max(_PAUSE_S, error.retry_after_s or 0))
     if isinstance(error, Permanent):
         told = {"code": error.code, "message": error.message, "param": error.param}
         return Failed(item, told)
     log.error("item %d raised", item, exc_info=error)
     return Failed(
         item,
-        {"code": "internal", "message": f"{type(error).__name__}: {error}"},
+        {"code": "internal", "message": storable(f"{type(error).__name__}: {error}")},
         retry=True,
         log=tail(),
     )

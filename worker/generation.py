@@ -15,6 +15,7 @@ from shared import metrics
 from shared.errors import Permanent
 from shared.services.ledger.claim import Claimed
 from shared.services.ledger.commit import Done, NewOutput, Released, Result
+from shared.services.outputs import ITEMS_PER_FOLDER
 from shared.states import Stage
 from shared.version import code_version
 from worker.failure import failure
@@ -25,9 +26,6 @@ from worker.media import encode
 from worker.registry import Ready
 
 log = logging.getLogger(__name__)
-
-_ITEMS_PER_FOLDER = 1000
-"""Few enough that a folder can be looked into, many enough that making folders costs nothing."""
 
 
 @dataclass
@@ -132,7 +130,7 @@ def store(outcome: Outcome, lease: Lease, pool: Executor) -> list[Result]:
 def _store_part(item: Claimed, part: Part, provenance: dict[str, Any]) -> NewOutput:
     with metrics.timed("encode"):
         encoded = encode(part.media)
-    folder = f"{item.tenant_id}/outputs/{item.job_id}/{item.seq // _ITEMS_PER_FOLDER}"
+    folder = f"{item.tenant_id}/outputs/{item.job_id}/{item.seq // ITEMS_PER_FOLDER}"
     key = f"{folder}/{item.id}-{part.index}-{encoded.sha256}"
     with metrics.timed("store"):
         encoded.store(key)

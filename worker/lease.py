@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from shared import metrics
@@ -130,7 +129,7 @@ class Keeper:
     def _say_alive(self) -> None:
         try:
             self._report()
-        except SQLAlchemyError as error:
+        except Exception as error:
             log.warning("this worker could not report itself: %s", error)
 
     def _look_after(self, lease: Lease, renew: bool) -> None:
@@ -140,7 +139,7 @@ class Keeper:
                     lease.stop = Stop.SHUTDOWN
                 else:
                     lease.stop = lease.stop or leases.stop_flag(session, lease.token)
-        except SQLAlchemyError as error:
+        except Exception as error:
             # The lease may outlive a short outage; if not, its commit is fenced.
             log.warning("lease %s could not be looked after: %s", lease.token, error)
 

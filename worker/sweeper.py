@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterable
+from uuid import UUID
 
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +20,7 @@ from shared.log import set_up
 from shared.queues import hint, lanes_without_hint
 from shared.services.ledger import expire, sweep
 from shared.settings import settings
+from shared.states import Lane
 from worker import upkeep
 from worker.deliveries import Sender
 
@@ -32,12 +34,21 @@ def recover_leases() -> None:
     with transaction() as session:
         expired = sweep.expired_leases(session)
     for token in expired:
-        with transaction() as session:
-            lane = sweep.recover(session, token)
+        lane = _recover(token)
         if lane is not None:
             log.warning("lease %s had run out; its items are queued again", token)
             metrics.CRASHES.labels(lane).inc()
             hint(lane)
+
+
+def _recover(token: UUID) -> Lane | None:
+    """End one lease; another's rows may be locked for long, which must not hold up this one's."""
+    try:
+        with transaction() as session:
+            return sweep.recover(session, token)
+    except SQLAlchemyError as error:
+        log.warning("lease %s could not be ended, next time again: %s", token, error)
+        return None
 
 
 def expire_jobs() -> None:
@@ -87,6 +98,9 @@ def sweep_once(passes: Iterable[Callable[[], None]] = PASSES) -> None:
             run()
         except (SQLAlchemyError, RedisError, Retryable) as error:
             log.warning("pass %s failed, next time again: %s", run.__name__, error)
+        except Exception:
+            # Whatever it is, recovery goes on.
+            log.exception("pass %s failed, next time again", run.__name__)
 
 
 def main() -> None:

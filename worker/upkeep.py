@@ -1,10 +1,14 @@
 """Upkeep, hourly: needless checkpoints, objects without rows, jobs past their retention."""
 
 import logging
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
 
 from shared.db import reading, transaction
 from shared.services import models, retention
 from shared.services.events import add_event
+from shared.services.outputs import ITEMS_PER_FOLDER
 from shared.settings import settings
 from shared.storage import storage
 from worker.cache import remove
@@ -38,19 +42,38 @@ def reconcile_objects() -> None:
 
 
 def _reconcile(job_id: str, tenant_id: str) -> None:
-    with reading() as session:
-        named = retention.keys_of(session, job_id)
-    stored = {one.key for one in storage().list(f"{tenant_id}/outputs/{job_id}/")}
-    for key in sorted(stored - named):
-        log.info("%s belongs to no output; it is deleted", key)
-        storage().delete(key)
-    missing = sorted(named - stored)
+    """Folder by folder, as `generation` fills them, so that a million items take no memory."""
+    missing: list[str] = []
+    last, folder = 0, 0
+    while True:
+        prefix = f"{tenant_id}/outputs/{job_id}/{folder}/"
+        with transaction() as session:
+            items = retention.items_after(session, job_id, last, ITEMS_PER_FOLDER)
+            if not items:
+                break
+            missing += _reconcile_folder(session, job_id, prefix, items)
+        last, folder = items[-1], folder + 1
     with transaction() as session:
         if missing:
             log.error("of job %s %d objects are missing: %s", job_id, len(missing), missing[:20])
             told = f"{len(missing)} objects are missing from the storage"
             add_event(session, job_id, "warning", told, {"keys": missing[:20]}, level="error")
         retention.reconciled(session, job_id)
+
+
+def _reconcile_folder(
+    session: Session, job_id: str, prefix: str, items: Sequence[int]
+) -> list[str]:
+    """Delete what no row names; returns the keys of what is missing."""
+    stored = {one.key for one in storage().list(prefix)}
+    if not retention.hold_ended(session, job_id):
+        return []
+    # After the list, and with the job held: what is stored and unnamed now was left behind.
+    named = retention.keys_of(session, items)
+    for key in sorted(stored - named):
+        log.info("%s belongs to no output; it is deleted", key)
+        storage().delete(key)
+    return sorted(named - stored)
 
 
 def forget_jobs() -> None:
@@ -68,7 +91,8 @@ def forget_jobs() -> None:
 
 
 def _forget(job_id: str, tenant_id: str) -> None:
-    # The objects first: should this end half-way, the rows still say what is to be deleted.
+    # The objects first: should this end half-way, the rows still say what is to be deleted. A job
+    # so old is not retried any more.
     remove(f"{tenant_id}/outputs/{job_id}")
     more = True
     while more:

@@ -37,7 +37,7 @@ def _check_token() -> None:
     token = settings().metrics_token
     if token is None:
         raise Forbidden("Set ATELIER_METRICS_TOKEN, and send it as `Authorization: Bearer`.")
-    if not compare_digest(bearer(), token.get_secret_value()):
+    if not compare_digest(bearer().encode(), token.get_secret_value().encode()):
         raise Unauthenticated("This is not the token of ATELIER_METRICS_TOKEN.")
 
 

@@ -27,6 +27,7 @@ def upgrade() -> None:
         sa.Column("old_secret_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("disabled_reason", sa.String(), nullable=True),
+        sa.Column("enabled_at", sa.DateTime(timezone=True), nullable=True),
         _created_at(),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),

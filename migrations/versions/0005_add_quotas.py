@@ -13,6 +13,12 @@ def upgrade() -> None:
     op.add_column("tenants", sa.Column("max_queued", sa.BigInteger(), nullable=True))
     op.add_column("tenants", sa.Column("max_bytes", sa.BigInteger(), nullable=True))
     op.add_column("flows", sa.Column("bytes", sa.BigInteger(), server_default="0", nullable=False))
+    op.execute("""
+        UPDATE flows SET bytes = made.bytes FROM (
+            SELECT items.flow_id, sum(outputs.bytes) AS bytes
+            FROM outputs JOIN items ON items.id = outputs.item_id GROUP BY items.flow_id) made
+        WHERE made.flow_id = flows.id
+    """)
 
 
 def downgrade() -> None:

@@ -18,6 +18,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", "labels"),
     )
     op.add_column("flows", sa.Column("cost", sa.Float(), server_default="0", nullable=False))
+    op.execute("""
+        UPDATE flows SET cost = waiting.cost FROM (
+            SELECT flow_id, sum(cost) AS cost FROM queue GROUP BY flow_id) waiting
+        WHERE waiting.flow_id = flows.id
+    """)
 
 
 def downgrade() -> None:

@@ -21,18 +21,19 @@ _GONE = 410
 _TAKEN_S = 60
 """A delivery that was taken and not reported is taken again after so long: its process ended."""
 
-# One of each webhook at a time: who answers slowly holds up nobody else, and gets them in order.
+# One of each webhook at a time, those first whose turn came first: who answers slowly holds up
+# nobody else.
 _TAKE = text("""
     UPDATE deliveries SET attempt = attempt + 1, next_at = now() + make_interval(secs => :taken_s)
     FROM webhook_events, webhooks
     WHERE deliveries.id = ANY (ARRAY(
         SELECT due.id FROM webhooks CROSS JOIN LATERAL (
-            SELECT id FROM deliveries
+            SELECT id, next_at FROM deliveries
             WHERE webhook_id = webhooks.id AND state = 'pending' AND next_at <= now()
             ORDER BY next_at, id LIMIT 1 FOR UPDATE SKIP LOCKED
         ) due
         WHERE webhooks.disabled_at IS NULL AND webhooks.id <> ALL(cast(:busy AS text[]))
-        LIMIT :most))
+        ORDER BY due.next_at LIMIT :most))
         AND webhook_events.id = deliveries.event_id AND webhooks.id = deliveries.webhook_id
     RETURNING deliveries.id, deliveries.attempt, deliveries.event_id, webhook_events.body,
         webhooks.id AS webhook_id, webhooks.url, webhooks.secret,

@@ -13,6 +13,10 @@ from shared.tables.output import Output
 
 EXTENSIONS = {"image/png": "png", "text/plain; charset=utf-8": "txt"}
 """File name extension by media type."""
+ITEMS_PER_FOLDER = 1000
+"""Of a job in storage: few enough that a folder can be looked into, many enough that making folders
+costs nothing.
+"""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from sqlalchemy.orm import Session
 
 from shared.services.ledger import flows
 from shared.services.ledger.flows import FlowChange
-from shared.states import FINAL_JOB_STATES, JobKind
+from shared.states import FINAL_JOB_STATES, JobKind, Step
 from shared.tables.failure import Failure
-from shared.tables.job import Job
+from shared.tables.job import Item, Job
 from shared.tables.output import Output
 from shared.tables.webhook import WebhookEvent
 
@@ -44,9 +44,26 @@ def unreconciled(session: Session) -> Sequence[Job]:
     return session.scalars(chosen.order_by(Job.finished_at).limit(_AT_ONCE)).all()
 
 
-def keys_of(session: Session, job_id: str) -> set[str]:
-    """The keys of all objects that a job's outputs name."""
-    return set(session.scalars(select(Output.key).where(Output.job_id == job_id)))
+def hold_ended(session: Session, job_id: str) -> bool:
+    """Keep a job that ended a day ago from being retried until the transaction is over.
+
+    False: it was retried meanwhile.
+    """
+    ended = select(Job.id).where(
+        Job.id == job_id, Job.state.in_(FINAL_JOB_STATES), Job.finished_at < _ago(_LATE_S)
+    )
+    return session.scalar(ended.with_for_update(key_share=True)) is not None
+
+
+def keys_of(session: Session, item_ids: Sequence[int]) -> set[str]:
+    """The keys of all objects that the outputs of these items name."""
+    return set(session.scalars(select(Output.key).where(Output.item_id.in_(item_ids))))
+
+
+def items_after(session: Session, job_id: str, last: int, most: int) -> Sequence[int]:
+    """The next of a job's items, by number."""
+    chosen = select(Item.id).where(Item.job_id == job_id, Item.step == Step.RUN, Item.id > last)
+    return session.scalars(chosen.order_by(Item.id).limit(most)).all()
 
 
 def reconciled(session: Session, job_id: str) -> None:

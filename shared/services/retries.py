@@ -23,6 +23,7 @@ from shared.tables.job import Job
 
 _REOPEN = text("""
     UPDATE jobs SET state = 'queued', finished_at = NULL, error = NULL, progress = 0,
+        reconciled_at = NULL,
         -- A deadline that has passed would end it again at once.
         deadline = CASE WHEN deadline > now() THEN deadline END
     WHERE id = :job AND state = ANY(:ended)
@@ -40,7 +41,8 @@ _FAILED_STEP = text("""
     SELECT step FROM items WHERE job_id = :job AND step <> 'run' AND state = 'failed'
 """)
 _REOPEN_STEP = text("""
-    UPDATE jobs SET state = :state, finished_at = NULL, error = NULL
+    UPDATE jobs SET state = :state, finished_at = NULL, error = NULL,
+        deadline = CASE WHEN deadline > now() THEN deadline END
     WHERE id = :job AND state = 'failed'
 """)
 _FORGET_STEP = text("DELETE FROM items WHERE job_id = :job AND step = :step AND state = 'failed'")
@@ -73,26 +75,38 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
 
 def _refuse_outdated(job: Job) -> None:
     """Raises Conflict for a job that retention is about to delete, or is deleting."""
+    oldest = _oldest()
+    if oldest is not None and job.finished_at is not None and job.finished_at < oldest:
+        raise Conflict(f"Job {job.id} is past the retention and is being deleted.")
+
+
+def _oldest() -> datetime | None:
+    """The end of the oldest job that is kept; None where all are."""
     days = settings().retention_days
-    if days is None or job.finished_at is None:
-        return
-    if job.finished_at < datetime.now(UTC) - timedelta(days=days):
-        raise Conflict(f"Job {job.id} ended more than {days:g} days ago and is being deleted.")
+    return None if days is None else datetime.now(UTC) - timedelta(days=days)
 
 
 # A job that is just being cancelled, or whose results are being written, is left as it is.
+_LOCK_FOR_SOME = text("""
+    SELECT state FROM jobs
+    WHERE id = :job AND kind = 'generation'
+        AND state NOT IN ('validating', 'cancelling', 'finalizing')
+        AND (finished_at > :oldest) IS NOT FALSE
+    FOR NO KEY UPDATE
+""")
 _REOPEN_FOR_SOME = text("""
     UPDATE jobs SET
         state = CASE WHEN state = ANY(:ended) THEN 'queued' ELSE state END,
-        finished_at = NULL, error = NULL,
+        finished_at = NULL, error = NULL, reconciled_at = NULL,
         deadline = CASE WHEN deadline > now() THEN deadline END
-    WHERE id = :job AND kind = 'generation'
-        AND state NOT IN ('validating', 'cancelling', 'finalizing')
-    RETURNING state
+    WHERE id = :job
 """)
 _SOME_AGAIN = text("""
     UPDATE items SET state = 'queued', attempt = 0, crashes = 0, error = NULL, finished_at = NULL
     WHERE id = ANY(:items) AND state = 'failed' AND step = 'run'
+""")
+_NOT_ENDED = text("""
+    UPDATE failures SET ended = false WHERE job_id = :job AND item_id = ANY(:items) AND ended
 """)
 _MOST_AT_ONCE = 100_000
 
@@ -128,12 +142,14 @@ def retry_failed(session: Session, tenant_id: str, only: Filter) -> Retried:
 
 def _retry_some(session: Session, job_id: str, item_ids: list[int]) -> int:
     names = {"job": job_id, "items": item_ids, "ended": sorted(FINAL_JOB_STATES)}
-    state = session.execute(_REOPEN_FOR_SOME, names).scalar()
+    state = session.execute(_LOCK_FOR_SOME, names | {"oldest": _oldest()}).scalar()
     if state is None:
         return 0
     count = session.execute(_SOME_AGAIN, names).rowcount  # type: ignore[attr-defined]
-    mine = Failure.job_id == job_id, Failure.item_id.in_(item_ids)
-    session.execute(update(Failure).where(*mine).values(ended=False))
+    if count == 0:
+        return 0  # another retry was faster
+    session.execute(_REOPEN_FOR_SOME, names)
+    session.execute(_NOT_ENDED, names)
     move_jobs(session, {job_id: JobChange(Counter(queued=count, failed=-count))})
     if state != JobState.PAUSED:
         enqueue(session, job_id)
@@ -142,7 +158,9 @@ def _retry_some(session: Session, job_id: str, item_ids: list[int]) -> int:
 
 def _retry_step(session: Session, job: Job, step: Step) -> Job:
     state = JobState.VALIDATING if step is Step.VALIDATE else JobState.FINALIZING
-    session.execute(_REOPEN_STEP, {"job": job.id, "state": state})
+    reopened = session.execute(_REOPEN_STEP, {"job": job.id, "state": state})
+    if reopened.rowcount == 0:  # type: ignore[attr-defined]
+        raise Conflict(f"Job {job.id} is being retried already.")
     session.execute(_FORGET_STEP, {"job": job.id, "step": step})
     add_event(session, job.id, "state", state)
     add_step(session, job, step)

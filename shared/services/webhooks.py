@@ -39,6 +39,8 @@ _ANNOUNCE = text("""
         SELECT id FROM webhooks
         WHERE tenant_id = :tenant AND disabled_at IS NULL
             AND (cast(events AS text[]) && cast(:types AS text[]) OR id = :webhook)
+        -- Who deletes one at this moment waits, or is waited for.
+        FOR KEY SHARE
     ), event AS (
         INSERT INTO webhook_events (id, tenant_id, type, job_id, body)
         SELECT :event, :tenant, :type, :job, :body WHERE EXISTS (SELECT FROM told)
@@ -91,6 +93,7 @@ def rotate(session: Session, webhook: Webhook) -> None:
 def enable(webhook: Webhook) -> None:
     """Call it again, after it was disabled."""
     webhook.disabled_at = webhook.disabled_reason = None
+    webhook.enabled_at = func.now()
 
 
 def disable(session: Session, id_: str, reason: str) -> None:

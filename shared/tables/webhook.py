@@ -40,6 +40,8 @@ class Webhook(Base):
     old_secret_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     disabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     disabled_reason: Mapped[str | None] = mapped_column(String)
+    enabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    """When somebody last enabled it again."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 

@@ -1,6 +1,8 @@
 """Who may import whom: api -> shared <- worker, torch only in worker, Flask only in api."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,3 +95,10 @@ def test_only_the_settings_read_the_environment() -> None:
 
 def _takes_environment(node: ast.ImportFrom) -> bool:
     return any(alias.name in READS_ENVIRONMENT for alias in node.names)
+
+
+def test_what_runs_without_a_model_runs_without_torch() -> None:
+    modules = "worker.sweeper, worker.deliveries, worker.upkeep, worker.runner, worker.batches"
+    asked = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=False).returncode == 0

@@ -10,6 +10,7 @@ from shared.states import ItemState, JobState
 from shared.tables.job import Job
 
 _AT_ONCE = 100
+_MESSAGE = "the deadline passed; what had not started has expired"
 _OPEN = (JobState.VALIDATING, JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
 
 # Jobs that only finish what runs have nothing to expire: an item that comes back to the queue
@@ -39,9 +40,9 @@ def expire(session: Session, job_id: str) -> None:
         return
     dequeue(session, job_id)
     end_waiting(session, job_id, ItemState.EXPIRED)
-    message = "the deadline passed; what had not started has expired"
-    add_event(session, job_id, "warning", message, level="warning")
     if job.state != JobState.VALIDATING:
+        add_event(session, job_id, "warning", _MESSAGE, level="warning")
         settle(session, [job_id])
     elif not session.execute(_VALIDATES, {"job": job_id}).scalar_one():
+        add_event(session, job_id, "warning", _MESSAGE, level="warning")
         end(session, job, JobState.VALIDATING)

@@ -80,8 +80,10 @@ INVARIANTS = {
             OR (state = 'expired' AND expired = 0))""",
     "a webhook that a job names is told of the job's end": """
         SELECT jobs.id FROM jobs JOIN webhooks ON webhooks.id = jobs.webhook_id
-        WHERE jobs.finished_at > webhooks.created_at
+        WHERE jobs.finished_at > greatest(webhooks.created_at, webhooks.enabled_at)
             AND jobs.finished_at < coalesce(webhooks.disabled_at, 'infinity')
+            -- Older events may have been deleted.
+            AND jobs.finished_at > now() - interval '1 day'
             AND NOT EXISTS (SELECT FROM webhook_events
                 WHERE webhook_events.job_id = jobs.id
                     AND webhook_events.created_at >= jobs.finished_at)""",

@@ -80,7 +80,9 @@ def end(session: Session, job: Job, expected: JobState) -> None:
     """Give a job its final state by its counters; one that still validates has expired."""
     state = _final_state(job, expected)
     session.execute(_FIRST_ERROR, {"job": job.id})
-    session.execute(_ENDED, {"job": job.id, "state": state, "expected": expected})
+    ended = session.execute(_ENDED, {"job": job.id, "state": state, "expected": expected})
+    if ended.rowcount == 0:  # type: ignore[attr-defined]
+        return
     if job.kind == JobKind.INGESTION and state is not JobState.SUCCEEDED:
         session.execute(_NO_DATASET, {"dataset": job.dataset_id, "job": job.id})
     add_event(session, job.id, "state", state)

@@ -137,6 +137,40 @@ def test_all_of_one_reason_are_retried_whatever_their_job(tenant: Tenant) -> Non
     assert_sound()
 
 
+def test_a_retry_that_comes_twice_leaves_an_ended_job_as_it_is(tenant: Tenant) -> None:
+    job = submit(tenant.id, [{}] * 2)
+    fail(take(), BROKEN)
+    (failure,) = failed(tenant.id)
+    assert retry(tenant.id, job_id=job.id) == 1
+    finish(take())
+
+    # As a second one does that had looked before the first was committed.
+    with transaction() as session:
+        assert retries._retry_some(session, job.id, [failure.item_id]) == 0
+
+    assert look(job).state == "succeeded"
+    assert_sound()
+
+
+def test_a_hundred_thousand_failed_items_are_retried_at_once(tenant: Tenant) -> None:
+    job = submit(tenant.id, [{}] * 70_000)
+    execute("DELETE FROM queue")
+    execute("UPDATE items SET state = 'failed', attempt = 1")
+    execute("UPDATE jobs SET state = 'failed', queued = 0, failed = total, finished_at = now()")
+    execute("UPDATE flows SET queued = 0, cost = 0")
+    execute("""
+        INSERT INTO failures
+            (tenant_id, job_id, item_id, attempt, kind, ended, reason, error, worker)
+        SELECT jobs.tenant_id, jobs.id, items.id, 1, 'error', true, 'x', '{"code" : "x"}', 'w'
+        FROM items JOIN jobs ON jobs.id = items.job_id
+    """)
+
+    assert retry(tenant.id, reason="x") == 70_000
+
+    assert look(job).queued == 70_000
+    assert_sound()
+
+
 def test_what_failed_in_a_paused_job_waits_with_it(tenant: Tenant) -> None:
     job = submit(tenant.id, [{}] * 2)
     fail(take(1), BROKEN)
