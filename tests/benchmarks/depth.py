@@ -1,7 +1,8 @@
 """The ledger at depth, through its own services. One line of JSON; run: python -m
 tests.benchmarks.depth (about four minutes, 4 GB of disk).
 
-* claim_commit_items_per_s: by clients at once, batches of 16, no storage
+* claim_commit_items_per_s: by clients at once, batches of 16, no storage, a tenant's job for each
+  client; claim_commit_one_job_items_per_s: all of them at one job, whose counters they share
 * claim_p99_ms, status_p99_ms: with 5,000,000 items queued by 1,000 tenants
 * wait_ratio: p95 wait of a tenant's 320 items while another floods 100,000, against alone
 * share_error: the largest deviation of three tenants' shares from their weights, over 30,000 items
@@ -192,12 +193,15 @@ def dead_rows() -> int:
 def main() -> None:
     found: dict[str, Any] = {}
     with ledger() as tenant_id:
-        rates = {}
-        for clients in (1, 2, 4):
-            submit(tenant_id, [{}] * 48_000)
-            rates[clients] = round(items_per_s(churn_by(clients, 40_000)))
-            empty()
-        found["claim_commit_items_per_s"] = rates
+        others = [add_tenant(f"client {n}") for n in range(4)]
+        for name, tenants_ in (("", others), ("one_job_", [tenant_id])):
+            rates = {}
+            for clients in (1, 2, 4):
+                for each in tenants_:
+                    submit(each, [{}] * (48_000 // len(tenants_)))
+                rates[clients] = round(items_per_s(churn_by(clients, 40_000)))
+                empty()
+            found[f"claim_commit_{name}items_per_s"] = rates
         alone, flooded = waits(tenant_id, 0), waits(tenant_id, FLOOD)
         found["wait_ratio"] = round(percentile(flooded, 0.95) / percentile(alone, 0.95), 2)
         found["share_error"] = round(share_error(), 4)

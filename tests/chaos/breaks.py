@@ -24,7 +24,7 @@ LEDGER = "shared.services.ledger"
 
 @named_by("a job's counters are what a recount of its items gives", scenarios.a_job_runs)
 def what_is_done_is_not_counted(code: Code) -> None:
-    code.edit(f"{LEDGER}.counters._MOVE", "done = jobs.done + change.done,", "")
+    code.edit(f"{LEDGER}.commit._WRITE", "done = jobs.done + change.done,", "")
 
 
 @named_by("a job's counters are what a recount of its items gives", scenarios.a_job_is_retried)
@@ -103,16 +103,20 @@ def a_sweeper_drops_the_lease_and_forgets_its_items(code: Code) -> None:
     scenarios.one_of_a_batch_ends_before_the_others,
 )
 def the_first_commit_ends_the_lease_of_the_whole_batch(code: Code) -> None:
-    code.edit(f"{LEDGER}.commit._GIVE_UP", " AND items <@ cast(:items AS bigint[])", "")
+    code.edit(
+        f"{LEDGER}.commit._HELD",
+        "DELETE FROM leases WHERE token = :token AND items <@ cast(:items AS bigint[])",
+        "DELETE FROM leases WHERE token = :token",
+    )
 
 
 def drop_the_fence(code: Code) -> None:
     """A commit asks neither whether its lease lives nor whether it still holds the items."""
     code.edit(f"{LEDGER}.commit._HELD", "AND lease_token = :token AND state = 'running'", "")
     code.edit(
-        f"{LEDGER}.commit._GIVE_UP",
+        f"{LEDGER}.commit._HELD",
         "SELECT worker FROM closed UNION ALL SELECT worker FROM shrunk",
-        "SELECT 'worker'",
+        "SELECT 'worker' AS worker",
     )
 
 
@@ -223,7 +227,7 @@ def a_retry_runs_what_is_done_again(code: Code) -> None:
 def a_commit_ends_what_waits_to_run_again(code: Code) -> None:
     drop_the_fence(code)
     code.edit(
-        f"{LEDGER}.commit._END_ITEMS",
+        f"{LEDGER}.commit._WRITE",
         "AND items.lease_token = :token AND items.state = 'running'",
         "",
     )
@@ -272,7 +276,7 @@ def a_claim_spends_no_attempt(code: Code) -> None:
 @named_by("a lease holds an item that runs", scenarios.a_job_runs)
 def a_lease_stays_after_its_last_item(code: Code) -> None:
     code.edit(
-        f"{LEDGER}.commit._GIVE_UP",
+        f"{LEDGER}.commit._HELD",
         "DELETE FROM leases WHERE token = :token AND items",
         "UPDATE leases SET stage = stage WHERE token = :token AND items",
     )

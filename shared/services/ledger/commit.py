@@ -14,7 +14,7 @@ from shared.ids import new_id
 from shared.services import failures
 from shared.services.failures import NewFailure
 from shared.services.ledger import flows
-from shared.services.ledger.counters import JobChange, move_jobs
+from shared.services.ledger.counters import JOB_CHANGES, MOVED_JOBS, JobChange, parameters
 from shared.services.ledger.flows import FlowChange
 from shared.services.ledger.requeue import Again, backoff_s, requeue
 from shared.services.ledger.settle import settle
@@ -81,7 +81,8 @@ class Committed:
 
 
 # The rows of jobs are locked before the lease is looked at: whatever waits for one of them sees all
-# that this commit did.
+# that this commit did. The lease is the fence: where it is gone or holds none of the items any
+# more, no row is found.
 _HELD = text("""
     WITH held AS (
         SELECT id, job_id, flow_id, step, attempt, cost FROM items
@@ -89,27 +90,26 @@ _HELD = text("""
     ), locked AS (
         SELECT id, tenant_id, lane, state FROM jobs WHERE id IN (SELECT job_id FROM held)
         ORDER BY id FOR NO KEY UPDATE
-    )
-    SELECT held.*, locked.tenant_id, locked.lane, locked.state AS job_state,
-        tenants.max_running IS NOT NULL AS limited
-    FROM held JOIN locked ON locked.id = held.job_id JOIN tenants ON tenants.id = locked.tenant_id
-""")
-
-# The fence: no row, and the lease was lost.
-_GIVE_UP = text("""
-    WITH closed AS (
+    ), closed AS (
         DELETE FROM leases WHERE token = :token AND items <@ cast(:items AS bigint[])
+            AND (SELECT count(*) FROM locked) > 0
         RETURNING worker
     ), shrunk AS (
         UPDATE leases SET items = ARRAY(
             SELECT item FROM unnest(items) AS item WHERE item <> ALL(cast(:items AS bigint[])))
         WHERE token = :token AND NOT items <@ cast(:items AS bigint[])
+            AND (SELECT count(*) FROM locked) > 0
         RETURNING worker
+    ), fence AS (
+        SELECT worker FROM closed UNION ALL SELECT worker FROM shrunk
     )
-    SELECT worker FROM closed UNION ALL SELECT worker FROM shrunk
+    SELECT held.*, locked.tenant_id, locked.lane, locked.state AS job_state,
+        tenants.max_running IS NOT NULL AS limited, fence.worker
+    FROM held JOIN locked ON locked.id = held.job_id JOIN tenants ON tenants.id = locked.tenant_id
+    CROSS JOIN fence
 """)
 
-_END_ITEMS = text("""
+_WRITE = text(f"""
     WITH kept AS (
         INSERT INTO outputs (id, tenant_id, job_id, item_id, index, media_type, key, bytes, sha256,
             seed, facts, scores, provenance)
@@ -120,11 +120,13 @@ _END_ITEMS = text("""
     ), ended AS (
         SELECT * FROM jsonb_to_recordset(cast(:ended AS jsonb))
             AS row (id bigint, state text, error jsonb)
-    )
-    UPDATE items SET state = ended.state, error = ended.error, lease_token = NULL,
-        finished_at = now()
-    FROM ended
-    WHERE items.id = ended.id AND items.lease_token = :token AND items.state = 'running'
+    ), updated AS (
+        UPDATE items SET state = ended.state, error = ended.error, lease_token = NULL,
+            finished_at = now()
+        FROM ended
+        WHERE items.id = ended.id AND items.lease_token = :token AND items.state = 'running'
+    ), {JOB_CHANGES}, {MOVED_JOBS}
+    SELECT id FROM moved_jobs WHERE queued = 0 AND running = 0
 """)
 
 
@@ -135,24 +137,21 @@ def commit(session: Session, token: UUID, results: Sequence[Result]) -> Committe
     """
     names = {"items": [result.item for result in results], "token": token}
     held = {row.id: row for row in session.execute(_HELD, names)}
-    worker = session.execute(_GIVE_UP, names | {"items": sorted(held)}).scalar()
-    if worker is None:
-        return Committed()
     committed = Committed(set(held))
-    book = _Book(held, worker)
-    for result in results:
-        if result.item in held:
-            book.enter(result)
-    book.write(session, token, committed)
+    if held:
+        book = _Book(held)
+        for result in results:
+            if result.item in held:
+                book.enter(result)
+        book.write(session, token, committed)
     return committed
 
 
 class _Book:
     """Collects what results mean for rows and counters, then writes it in few statements."""
 
-    def __init__(self, held: dict[int, Any], worker: str):
+    def __init__(self, held: dict[int, Any]):
         self.held = held
-        self.worker = worker
         self.outputs: list[dict[str, Any]] = []
         self.ended: list[dict[str, Any]] = []
         self.again: list[Again] = []
@@ -186,7 +185,7 @@ class _Book:
             FailureKind.ERROR,
             state is ItemState.FAILED,
             result.error,
-            self.worker,
+            row.worker,
             result.log,
         )
 
@@ -216,18 +215,17 @@ class _Book:
             self.hints.add(lane)
 
     def write(self, session: Session, token: UUID, committed: Committed) -> None:
-        if self.ended:
-            names = {"outputs": json.dumps(self.outputs), "ended": json.dumps(self.ended)}
-            session.execute(_END_ITEMS, names | {"token": token})
+        names = {"outputs": json.dumps(self.outputs), "ended": json.dumps(self.ended)}
+        names |= {"token": token} | parameters(self.jobs)
+        empty = session.execute(_WRITE, names).scalars().all()
         if self.again:
             requeue(session, token, self.again)
         failures.record(session, self.failures)
         for flow_id, change in self.flows.items():
             flows.change(session, flow_id, change)
-        moved = move_jobs(session, self.jobs)
         committed.hints |= self.hints
         committed.became = self.became
-        if settle(session, [job.id for job in moved if job.queued == job.running == 0]):
+        if settle(session, empty):
             committed.hints.add(Lane.LIGHT)
 
 

@@ -10,36 +10,45 @@ from sqlalchemy.orm import Session
 
 _LOCK = text("SELECT id FROM jobs WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 
+_COUNTED = ("queued", "running", "done", "failed", "cancelled", "expired")
+
 # A claim's first items start their job; whether it had started already, `was` says.
-_MOVE = text("""
-    WITH change AS (
+MOVED_JOBS = """
+    locked_jobs AS (
+        SELECT jobs.id, jobs.state FROM jobs JOIN job_changes USING (id) ORDER BY jobs.id
+        FOR NO KEY UPDATE OF jobs
+    ), moved_jobs AS (
+        UPDATE jobs SET
+            queued = jobs.queued + change.queued,
+            running = jobs.running + change.running,
+            done = jobs.done + change.done,
+            failed = jobs.failed + change.failed,
+            cancelled = jobs.cancelled + change.cancelled,
+            expired = jobs.expired + change.expired,
+            compute_seconds = jobs.compute_seconds + change.seconds,
+            state = CASE WHEN jobs.state = 'queued' AND change.running > 0 THEN 'running'
+                ELSE jobs.state END,
+            started_at = CASE WHEN change.running > 0 THEN coalesce(jobs.started_at, now())
+                ELSE jobs.started_at END
+        FROM job_changes AS change, locked_jobs
+        WHERE jobs.id = change.id AND locked_jobs.id = change.id
+        RETURNING jobs.id, jobs.state, locked_jobs.state AS was, jobs.queued, jobs.running
+    )
+"""
+"""The part of a statement that adds its `job_changes` (id, what is counted, seconds) to jobs."""
+
+JOB_CHANGES = """
+    job_changes AS (
         SELECT * FROM unnest(
             cast(:jobs AS text[]), cast(:queued AS bigint[]), cast(:running AS bigint[]),
             cast(:done AS bigint[]), cast(:failed AS bigint[]), cast(:cancelled AS bigint[]),
             cast(:expired AS bigint[]), cast(:seconds AS float8[])
-        ) AS c (id, queued, running, done, failed, cancelled, expired, seconds)
-    ), locked AS (
-        SELECT jobs.id, jobs.state FROM jobs JOIN change USING (id) ORDER BY jobs.id
-        FOR NO KEY UPDATE OF jobs
+        ) AS change (id, queued, running, done, failed, cancelled, expired, seconds)
     )
-    UPDATE jobs SET
-        queued = jobs.queued + change.queued,
-        running = jobs.running + change.running,
-        done = jobs.done + change.done,
-        failed = jobs.failed + change.failed,
-        cancelled = jobs.cancelled + change.cancelled,
-        expired = jobs.expired + change.expired,
-        compute_seconds = jobs.compute_seconds + change.seconds,
-        state = CASE WHEN jobs.state = 'queued' AND change.running > 0 THEN 'running'
-            ELSE jobs.state END,
-        started_at = CASE WHEN change.running > 0 THEN coalesce(jobs.started_at, now())
-            ELSE jobs.started_at END
-    FROM change, locked
-    WHERE jobs.id = change.id AND locked.id = change.id
-    RETURNING jobs.id, jobs.state, locked.state AS was, jobs.queued, jobs.running
-""")
+"""
+"""The part that reads them from what `parameters` gives."""
 
-_COUNTED = ("queued", "running", "done", "failed", "cancelled", "expired")
+_MOVE = text(f"WITH {JOB_CHANGES}, {MOVED_JOBS} SELECT * FROM moved_jobs")
 
 
 @dataclass
@@ -60,9 +69,11 @@ def move_jobs(session: Session, changes: Mapping[str, JobChange]) -> Sequence[An
 
     Returns id, state, the state before (`was`), queued and running of each as they are now.
     """
-    if not changes:
-        return []
+    return session.execute(_MOVE, parameters(changes)).all() if changes else []
+
+
+def parameters(changes: Mapping[str, JobChange]) -> dict[str, Any]:
+    """What a statement with JOB_CHANGES takes."""
     ids = sorted(changes)
     counts = {name: [changes[i].counts[name] for i in ids] for name in _COUNTED}
-    seconds = [changes[i].compute_seconds for i in ids]
-    return session.execute(_MOVE, {"jobs": ids, "seconds": seconds, **counts}).all()
+    return {"jobs": ids, "seconds": [changes[i].compute_seconds for i in ids], **counts}

@@ -20,30 +20,40 @@ _FLOW_ID = text("SELECT id FROM flows WHERE lane = :lane AND tenant_id = :tenant
 
 # A flow that wakes starts where the lane is: at the lowest virtual time of the busy flows or, in an
 # idle lane, at the highest of all. The time it slept earns it nothing, whoever else slept too.
-_MOVE = text("""
-    WITH change AS (
+MOVED_FLOWS = """
+    locked_flows AS (
+        SELECT flows.* FROM flows JOIN flow_changes USING (id) ORDER BY flows.id
+        FOR UPDATE OF flows
+    ), moved_flows AS (
+        UPDATE flows SET
+            queued = locked.queued + change.queued,
+            running = locked.running + change.running,
+            -- Sums of fractions drift; an empty queue costs nothing.
+            cost = CASE WHEN locked.queued + change.queued > 0 THEN locked.cost + change.cost
+                ELSE 0 END,
+            bytes = locked.bytes + change.bytes,
+            vtime = change.charge / tenants.weight + CASE
+                WHEN locked.queued > 0 OR change.queued <= 0 THEN locked.vtime
+                ELSE greatest(locked.vtime, (
+                    SELECT coalesce(min(vtime) FILTER (WHERE other.queued > 0), max(vtime))
+                    FROM flows other WHERE other.lane = locked.lane))
+            END
+        FROM flow_changes AS change, locked_flows AS locked, tenants
+        WHERE flows.id = change.id AND locked.id = change.id AND tenants.id = locked.tenant_id
+    )
+"""
+"""The part of a statement that adds its `flow_changes` (id and the columns of FlowChange) to flows:
+the last that it locks.
+"""
+
+_MOVE = text(f"""
+    WITH flow_changes AS (
         SELECT * FROM unnest(
             cast(:flows AS int[]), cast(:queued AS bigint[]), cast(:running AS bigint[]),
             cast(:cost AS float8[]), cast(:charge AS float8[]), cast(:bytes AS bigint[])
-        ) AS c (id, queued, running, cost, charge, bytes)
-    ), locked AS (
-        SELECT flows.* FROM flows JOIN change USING (id) ORDER BY flows.id FOR UPDATE OF flows
-    )
-    UPDATE flows SET
-        queued = locked.queued + change.queued,
-        running = locked.running + change.running,
-        -- Sums of fractions drift; an empty queue costs nothing.
-        cost = CASE WHEN locked.queued + change.queued > 0 THEN locked.cost + change.cost
-            ELSE 0 END,
-        bytes = locked.bytes + change.bytes,
-        vtime = change.charge / tenants.weight + CASE
-            WHEN locked.queued > 0 OR change.queued <= 0 THEN locked.vtime
-            ELSE greatest(locked.vtime, (
-                SELECT coalesce(min(vtime) FILTER (WHERE other.queued > 0), max(vtime))
-                FROM flows other WHERE other.lane = locked.lane))
-        END
-    FROM change, locked, tenants
-    WHERE flows.id = change.id AND locked.id = change.id AND tenants.id = locked.tenant_id
+        ) AS change (id, queued, running, cost, charge, bytes)
+    ), {MOVED_FLOWS}
+    SELECT
 """)
 
 _PENDING = "flow changes"

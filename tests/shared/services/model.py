@@ -86,7 +86,7 @@ class Item:
     """One item, wherever it stands."""
 
     id: int
-    job: "Job"
+    job: "Job" = field(repr=False)
     batch_key: str
     n: int
     state: ItemState = ItemState.QUEUED
@@ -94,7 +94,7 @@ class Item:
     crashes: int = 0
     available: bool = True
     """False: it waits for its pause to be over."""
-    lease: Lease | None = None
+    lease: Lease | None = field(default=None, repr=False)
     reason: str | None = None
     """Why it has failed."""
 

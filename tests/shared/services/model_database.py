@@ -84,7 +84,7 @@ _GIVE_PAST = text("""
 
 
 def give_past(session: Session, job_id: str, wanted: Wanted) -> list[int]:
-    """Have a new job's items go on where they are near to their limits. Returns their ids."""
+    """Let a new job's items have been tried before: their limits are near. Returns their ids."""
     names = {"errors": wanted.errors, "crashes": wanted.crashes}
     names |= {"job": job_id, "alone_after": ALONE_AFTER}
     return sorted(session.execute(_GIVE_PAST, names).scalars())
