@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from api import auth, errors, requests
 from api.dashboard.app import add_dashboard
-from api.openai import completions, files, images
+from api.openai import batches, chat, completions, files, images
 from api.openai import models as openai_models
 from api.routes import (
     datasets,
@@ -39,7 +39,9 @@ INFO = {
 }
 BLUEPRINTS = (
     files.blueprint,
+    batches.blueprint,
     completions.blueprint,
+    chat.blueprint,
     images.blueprint,
     openai_models.blueprint,
     datasets.blueprint,

@@ -1,6 +1,7 @@
 """Every error as JSON: `{"error": {"message", "type", "param", "code"}}` on every status."""
 
 import logging
+from typing import Any
 
 import psycopg
 from flask import Flask, Response, jsonify, render_template, request
@@ -39,6 +40,16 @@ class ErrorAnswer(BaseModel):
     error: ErrorDetail
 
 
+def detail_of(error: AtelierError) -> dict[str, Any]:
+    """An error as it stands in an answer."""
+    return _detail(error.status, error.message, error.code, error.param).model_dump()
+
+
+def _detail(status: int, message: str, code: str, param: str | None) -> ErrorDetail:
+    type_ = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return ErrorDetail(message=message, type=type_, param=param, code=code)
+
+
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -53,8 +64,7 @@ def answer(
     if request.path.startswith(PAGES):
         page = render_template("dashboard/error.html", heading=f"Error {status}", message=message)
         return Response(page, status, mimetype="text/html")
-    type_ = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    detail = ErrorDetail(message=message, type=type_, param=param, code=code)
+    detail = _detail(status, message, code, param)
     response = jsonify(ErrorAnswer(error=detail).model_dump())
     response.status_code = status
     if retry_after_s is not None:

@@ -11,9 +11,10 @@ from sqlalchemy import text
 
 import shared.tables.metadata
 from migrations.commands import upgrade
+from shared import catalog
 from shared.db import engine, transaction
 from shared.embedded.engines import Urls, engines
-from shared.services import tenants
+from shared.services import imports, models, tenants
 from shared.states import Scope
 from shared.tables.tenant import Tenant
 from tests.ceph import Ceph, ceph, in_ci, missing_programs
@@ -109,3 +110,13 @@ def stand_in(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> str:
     forget_settings()
     add_stand_in(tenant.id)
     return "stand-in"
+
+
+@pytest.fixture
+def stories(data: Path, tenant: Tenant) -> str:
+    """The name of a small language model that tells stories."""
+    family = catalog.family("causal_lm")
+    version = imports.store_folder(tenant.id, data / "weights-llama-stories260k" / "hf", family)
+    with transaction() as session:
+        models.register(session, tenant.id, "stories", family, version)
+    return "stories"

@@ -38,15 +38,16 @@ def serving(server: _Server) -> Iterator[None]:
 
 
 @contextmanager
-def draining(lane: Lane) -> Iterator[None]:
-    """A worker of one lane in this process."""
+def draining(*lanes: Lane) -> Iterator[None]:
+    """A worker of some lanes in this process."""
     from worker.runner import drain
 
     ended = Event()
 
     def work() -> None:
         while not ended.is_set():
-            drain(lane)
+            for lane in lanes:
+                drain(lane)
             ended.wait(0.02)
 
     with beside(work, ended.set):

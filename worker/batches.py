@@ -4,28 +4,35 @@ written.
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple
-from typing import IO, Any
+from typing import IO
 
 from sqlalchemy.orm import Session
 
 from shared import metrics
 from shared.db import reading, transaction
-from shared.errors import Invalid
-from shared.services import batches, files, items, jobs, models
-from shared.services.items import Wanted, check_items
+from shared.endpoints import endpoint
+from shared.errors import Invalid, TooLarge
+from shared.services import batches, files, jobs, models
+from shared.services.items import Fault, InvalidItems, check_items
 from shared.services.ledger.accept import NewItem
 from shared.services.ledger.claim import Claimed
 from shared.services.quotas import check_room
 from shared.states import Lane, Stage
-from shared.storage import read, storage
+from shared.storage import storage
+from shared.tables.file import File
 from shared.tables.job import Job
-from shared.tables.output import Output
+from shared.tables.model import Model, ModelVersion
 from worker.lease import Lease
+from worker.lines import Read, Requests, first_model, native, wanted
+from worker.results import error_lines, output_lines
 from worker.work import Conclude
 
 MAX_LINES = 1_000_000
+"""Of a native input file."""
+MAX_REQUESTS = 50_000
+"""Of a batch of the OpenAI API."""
 _FILE_PURPOSE = "batch_output"
 
 
@@ -34,27 +41,62 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
     lease.enter(Stage.LOAD)
     with transaction() as session:
         job = jobs.get(session, item.tenant_id, item.job_id)
-        model, version = models.version_by_id(session, str(job.model_version_id))
         file = files.get(session, item.tenant_id, str(job.input_file_id), param="input_file")
     checked = _Checked()
     try:
+        model, version, read = _reader(job, file)
+        most = MAX_LINES if job.endpoint is None else MAX_REQUESTS
         with storage().open(file.key) as source:
-            for new in check_items(_lines(source, lease), model, version):
+            lines = wanted(_watched(source, lease), most, read)
+            for new in check_items(lines, model, version):
                 checked.add(new)
         if checked.count == 0:
             raise Invalid("input_file: it has no lines", param="input_file")
         with reading() as session:
             # Over a limit, the file waits until there is room.
             check_room(session, item.tenant_id, checked.count)
-    except Invalid as error:
-        told = {"code": "invalid_input_file", "message": error.message, "param": error.param}
-        return lambda session: batches.refuse(session, item.job_id, told)
+    except InvalidItems as error:
+        faults = error.faults
+        return lambda session: batches.refuse(session, item.job_id, faults)
+    except (Invalid, TooLarge) as error:
+        fault = Fault(Invalid(error.message, param=error.param))
+        return lambda session: batches.refuse(session, item.job_id, [fault])
 
     def conclude(session: Session) -> Lane | None:
         metrics.ACCEPTED.labels(job.lane).inc(checked.count)
-        return batches.start(session, item.job_id, checked)
+        return batches.start(session, item.job_id, model, version, checked)
 
     return conclude
+
+
+def _reader(job: Job, file: File) -> tuple[Model, ModelVersion, Read]:
+    """The model of a job's lines, and how they are read. Raises Invalid."""
+    if job.endpoint is None:
+        with reading() as session:
+            model, version = models.version_by_id(session, str(job.model_version_id))
+        return model, version, native
+    served = endpoint(job.endpoint)
+    with storage().open(file.key) as source:
+        name = first_model(source)
+    with reading() as session:
+        try:
+            model, version = models.resolve(session, job.tenant_id, name)
+        except models.ModelNotFound as error:
+            raise Invalid(error.message, param="model") from None
+    if model.modality != served.modality:
+        raise Invalid(
+            f"model: {name!r} makes {model.modality}, {served.path} gives {served.modality}",
+            param="model",
+        )
+    return model, version, Requests(served, name, version.config)
+
+
+def _watched(source: IO[bytes], lease: Lease) -> Iterator[bytes]:
+    """The file's lines; raises Stopped once the lease should stop."""
+    for number, line in enumerate(source, 1):
+        if number % 1000 == 0:
+            lease.check()
+        yield line
 
 
 class _Checked:
@@ -78,90 +120,29 @@ class _Checked:
             yield NewItem(*json.loads(line))
 
 
-def _lines(source: IO[bytes], lease: Lease) -> Iterator[Wanted]:
-    """The objects of a JSONL file. Blank lines and a byte-order mark are passed over."""
-    for number, raw in enumerate(source, 1):
-        if number > MAX_LINES:
-            raise Invalid(f"input_file: more than {MAX_LINES} lines", param="input_file")
-        if number % 1000 == 0:
-            lease.check()
-        line = raw.removeprefix(b"\xef\xbb\xbf").strip()
-        if line:
-            yield _wanted(line, number)
-
-
-def _wanted(line: bytes, number: int) -> Wanted:
-    where = f"line {number}"
-    try:
-        value = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"{where}: not JSON: {error}", param=where) from None
-    if not isinstance(value, dict) or not isinstance(value.get("params"), dict):
-        raise Invalid(f'{where}: needs an object with "params"', param=where)
-    unknown = set(value) - {"custom_id", "params"}
-    if unknown:
-        raise Invalid(f"{where}: there is no field {sorted(unknown)[0]!r}", param=where)
-    custom_id = value.get("custom_id")
-    if custom_id is not None and not isinstance(custom_id, str):
-        raise Invalid(f"{where}.custom_id: must be a string", param=f"{where}.custom_id")
-    return Wanted(value["params"], custom_id, number)
-
-
 def finalize(item: Claimed, lease: Lease) -> Conclude:
     """Write a job's output file and error file, both in input order."""
     lease.enter(Stage.STORE)
+    usage = batches.Usage()
     with reading() as session:
         job = jobs.get(session, item.tenant_id, item.job_id)
-        done = _write(job, "output", _output_lines(session, job, lease))
-        rest = _write(job, "errors", _error_lines(session, job, lease))
+        done = _write(job, "output", output_lines(session, job, lease, usage))
+        rest = _write(job, "errors", error_lines(session, job, lease))
 
     def conclude(session: Session) -> None:
         session.add_all([file for file in (done, rest) if file is not None])
-        batches.finish(session, job.id, done and done.id, rest and rest.id)
+        made = (done.id if done else None, rest.id if rest else None)
+        batches.finish(session, job.id, *made, usage)
 
     return conclude
 
 
-def _write(job: Job, what: str, lines: Iterator[dict[str, Any]]) -> Any:
+def _write(job: Job, what: str, lines: Iterable[str]) -> File | None:
     """Store lines as a JSONL file; None when there are none."""
     with tempfile.TemporaryFile() as scratch:
         for line in lines:
-            scratch.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            scratch.write(line.encode() + b"\n")
         if scratch.tell() == 0:
             return None
         scratch.seek(0)
         return files.store(job.tenant_id, _FILE_PURPOSE, f"{job.id}_{what}.jsonl", scratch)
-
-
-def _output_lines(session: Session, job: Job, lease: Lease) -> Iterator[dict[str, Any]]:
-    for item, made in items.done_items(session, job):
-        lease.check()
-        yield {
-            "custom_id": item.custom_id,
-            "item": item.seq,
-            "outputs": [_describe(output) for output in made],
-        }
-
-
-def _describe(output: Output) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "id": output.id,
-        "index": output.index,
-        "media_type": output.media_type,
-        "sha256": output.sha256,
-        "seed": output.seed,
-        **output.facts,
-    }
-    if output.media_type.startswith("text/"):
-        told["text"] = read(output.key).decode()
-    return told
-
-
-def _error_lines(session: Session, job: Job, lease: Lease) -> Iterator[dict[str, Any]]:
-    for item in items.undone_items(session, job):
-        lease.check()
-        error = item.error or {
-            "code": f"item_{item.state}",
-            "message": f"The item was {item.state}.",
-        }
-        yield {"custom_id": item.custom_id, "item": item.seq, "error": error}

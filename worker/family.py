@@ -42,6 +42,8 @@ class Request:
     """One item's parameters, complete: `params.seed` is set."""
 
     params: GenerationParams
+    watched: bool = False
+    """Whether somebody watches its outputs grow; a family that can then yields Pieces of them."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,31 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """More of an output that still grows; the whole of it follows as a Part."""
+
+    request: int
+    """Index into the requests."""
+    index: int
+    """Which of the request's outputs, from 0."""
+    start: int
+    """Characters of the output before it."""
+    text: str
+    last: bool = False
+    """Whether the output ends with it."""
+
+
+@dataclass(frozen=True)
 class Refusal:
     """One request that cannot be generated as it is; its neighbours are not touched by it."""
 
     request: int
     """Index into the requests."""
     error: Permanent
+
+
+Made = Part | Piece | Refusal
+"""What a family yields while it generates."""
 
 
 def output_seed(seed: int, index: int) -> int:
@@ -159,9 +180,7 @@ class Implementation(Protocol):
     def load(self, weights: Path, device: torch.device) -> Loaded:
         """Load a folder of safetensors and JSON. Raises Permanent when it cannot be this family."""
 
-    def generate(
-        self, loaded: Loaded, requests: Sequence[Request], run: Run
-    ) -> Iterator[Part | Refusal]:
+    def generate(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Made]:
         """Yield every output of every request, in any order, each once; or one Refusal of a
         request.
 

@@ -4,14 +4,14 @@ import json
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from shared import metrics
+from shared import metrics, pieces
 from shared.errors import Permanent
 from shared.services.ledger.claim import Claimed
 from shared.services.ledger.commit import Done, NewOutput, Released, Result
@@ -19,7 +19,7 @@ from shared.services.outputs import ITEMS_PER_FOLDER
 from shared.states import Stage
 from shared.version import code_version
 from worker.failure import failure
-from worker.family import Part, Refusal, Request
+from worker.family import Made, Part, Piece, Refusal, Request
 from worker.host import Host
 from worker.lease import Lease
 from worker.media import encode
@@ -68,8 +68,8 @@ def _generate(ready: Ready, items: Sequence[Claimed], lease: Lease, outcome: Out
     Halving changes no content: the same seed gives the same content in whatever batch.
     """
     try:
-        requests = [Request(ready.family.generation.model_validate(item.params)) for item in items]
-        made = list(ready.code.generate(ready.loaded, requests, lease))
+        requests = [_request(ready, item) for item in items]
+        made = list(_sent(items, ready.code.generate(ready.loaded, requests, lease)))
     except Exception as error:
         raised = error
     else:
@@ -82,6 +82,22 @@ def _generate(ready: Ready, items: Sequence[Claimed], lease: Lease, outcome: Out
     half = len(items) // 2
     _generate(ready, items[:half], lease, outcome)
     _generate(ready, items[half:], lease, outcome)
+
+
+def _request(ready: Ready, item: Claimed) -> Request:
+    watched = item.form is not None and bool(item.form.get("stream"))
+    return Request(ready.family.generation.model_validate(item.params), watched)
+
+
+def _sent(items: Sequence[Claimed], made: Iterable[Made]) -> Iterator[Part | Refusal]:
+    """What a family makes, pieces left out: they go straight to whoever watches."""
+    for one in made:
+        if isinstance(one, Piece):
+            item = items[one.request]
+            piece = pieces.Piece(item.seq, one.index, one.start, one.text, one.last)
+            pieces.send(item.job_id, piece)
+        else:
+            yield one
 
 
 def _sort(

@@ -1,36 +1,29 @@
-"""One-off calls: a job of one item, waited for.
-
-The ledger stays the truth: nothing waits in memory alone.
+"""Waiting for a job within a request: by looking at the ledger, with no connection held between
+looks.
 """
 
-import re
+import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from flask import Response, jsonify, request
-from sqlalchemy.orm import Session
-
-from api.auth import caller
-from api.creates import once
-from api.routes.jobs import show_job
 from shared.db import reading, transaction
-from shared.errors import AtelierError, Conflict, Invalid, Retryable
-from shared.queues import hint
-from shared.services import idempotency, items, jobs, models, outputs
+from shared.errors import Conflict, Retryable
+from shared.services import idempotency, jobs
 from shared.settings import settings
-from shared.states import FINAL_JOB_STATES, JobState, Lane, Modality
-from shared.tables.job import Item, Job
-from shared.tables.model import ModelVersion
-from shared.tables.output import Output
+from shared.states import FINAL_JOB_STATES
+from shared.tables.job import Job
 
+MOST_WAITERS = 44
+"""Of a process of the API, which has 48 threads: some are left to answer others."""
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.1
-_ASYNC = "respond-async"
-_ITEM = re.compile(r"items\[\d+\]\.params\.")
 
-Made = list[tuple[Item, Output]]
-Check = Callable[[ModelVersion], None]
+
+class TooManyWaiting(Retryable):
+    """As many calls wait for models as may. Try again in a moment, or submit a job."""
+
+    code = "busy"
 
 
 class NotInTime(Retryable):
@@ -39,109 +32,58 @@ class NotInTime(Retryable):
     code = "busy"
 
 
-class ItemFailed(AtelierError):
-    """The item failed."""
+class _Waiters:
+    """Counts the threads of this process that wait, so that some are left to answer others."""
 
-    code = "generation_failed"
+    def __init__(self) -> None:
+        self._waiting = 0
+        self._lock = threading.Lock()
 
+    def enter(self) -> None:
+        """Raises TooManyWaiting."""
+        with self._lock:
+            if self._waiting >= MOST_WAITERS:
+                raise TooManyWaiting
+            self._waiting += 1
 
-def run(
-    model: str, modality: Modality, params: Sequence[dict[str, Any]], check: Check | None = None
-) -> tuple[Job, Made] | Response:
-    """Run items of a model and wait for their outputs. `check` may refuse the model's version.
-
-    A client that sends `Prefer: respond-async` gets the job (202) when the wait is over; any other
-    gets 503, and the job is cancelled, so that its retry makes no second one.
-    """
-    job = _submit(model, modality, params, check)
-    if _wait(job):
-        return _result(job)
-    if _ASYNC in request.headers.get("Prefer", ""):
-        with reading() as session:
-            found = jobs.get(session, job.tenant_id, job.id)
-            answer = jsonify(show_job(session, found).model_dump(mode="json"))
-        answer.status_code = 202
-        return answer
-    if _cancel(job):
-        raise NotInTime
-    return _result(job)
+    def leave(self) -> None:
+        with self._lock:
+            self._waiting -= 1
 
 
-def _submit(
-    model: str, modality: Modality, params: Sequence[dict[str, Any]], check: Check | None
-) -> Job:
-    """The job of this call; under an Idempotency-Key that was used before, the job of then."""
-    common = jobs.Common(caller().tenant_id, priority=10)
-
-    def create() -> idempotency.Answer:
-        return 200, {"job": _create(session, common, model, modality, params, check).id}
-
-    with transaction() as session:
-        _, told = once(session, create)
-        job = jobs.get(session, common.tenant_id, told["job"])
-    hint(Lane(job.lane))
-    return job
+waiters = _Waiters()
 
 
-def _create(
-    session: Session,
-    common: jobs.Common,
-    model: str,
-    modality: Modality,
-    params: Sequence[dict[str, Any]],
-    check: Check | None,
-) -> Job:
-    found, version = models.resolve(session, common.tenant_id, model)
-    if found.modality != modality:
-        raise Invalid(f"model: {model!r} makes {found.modality}, not {modality}", param="model")
-    if check is not None:
-        check(version)
+@contextmanager
+def waiter() -> Iterator[None]:
+    """One of the calls that may wait at once. Raises TooManyWaiting before anything is accepted."""
+    waiters.enter()
     try:
-        wanted = [jobs.Wanted(each) for each in params]
-        return jobs.create_generation(session, common, model, wanted)
-    except Invalid as error:
-        # Callers of this shape know no items: name the field as they sent it.
-        message = _ITEM.sub("", error.message)
-        raise type(error)(message, param=_ITEM.sub("", error.param or "") or None) from None
+        yield
+    finally:
+        waiters.leave()
 
 
-def _wait(job: Job) -> bool:
-    """Whether the job ended in time.
-
-    Looks more and more rarely; holds no connection between looks.
-    """
-    give_up_at = time.monotonic() + settings().wait_seconds
+def wait(job: Job, most_s: float | None = None) -> bool:
+    """Whether a job ended in time. Looks more and more rarely."""
+    give_up_at = time.monotonic() + (settings().wait_seconds if most_s is None else most_s)
     pause_s = _FIRST_PAUSE_S
     while time.monotonic() < give_up_at:
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
-        with reading() as session:
-            if jobs.get(session, job.tenant_id, job.id).state in FINAL_JOB_STATES:
-                return True
+        if is_over(job):
+            return True
     return False
 
 
-def _result(job: Job) -> tuple[Job, Made]:
+def is_over(job: Job) -> bool:
+    """Whether a job has ended."""
     with reading() as session:
-        ended = jobs.get(session, job.tenant_id, job.id)
-        made = outputs.of_job(session, ended)
-        undone = next(items.undone_items(session, ended), None)
-    if undone is None:
-        return ended, made
-    if ended.state == JobState.CANCELLED:
-        raise NotInTime  # by another request under the same key, whose time was up
-    error = undone.error or {}
-    failed = ItemFailed(
-        error.get("message", f"The item was {undone.state}."), param=error.get("param")
-    )
-    if error.get("code") not in {None, "internal", "crashed"}:
-        failed.status, failed.code = 400, error["code"]
-    raise failed
+        return jobs.get(session, job.tenant_id, job.id).state in FINAL_JOB_STATES
 
 
-def _cancel(job: Job) -> bool:
-    """Whether it was cancelled; not if it ended just now. Its key may be used again."""
-    key = request.headers.get("Idempotency-Key")
+def cancel(job: Job, key: str | None) -> bool:
+    """Whether it was cancelled; not if it ended just now. Its Idempotency-Key may be used again."""
     try:
         with transaction() as session:
             jobs.cancel(session, job.tenant_id, job.id)

@@ -26,7 +26,17 @@ blueprint = APIBlueprint(
 )
 
 _DELIVERY_PREFIX = "delivery_"
-EventType = Literal["*", "job.completed", "job.failed", "job.cancelled", "job.expired"]
+EventType = Literal[
+    "*",
+    "job.completed",
+    "job.failed",
+    "job.cancelled",
+    "job.expired",
+    "batch.completed",
+    "batch.failed",
+    "batch.cancelled",
+    "batch.expired",
+]
 
 
 class WebhookBody(BaseModel):

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from shared import chat
 from shared.errors import Invalid
 from shared.family import Family, GenerationParams, TrainingParams
 from shared.states import Modality
@@ -13,10 +14,18 @@ WIDTH_STEP = 16
 """Room for new tokens comes in multiples of this, since the shape of a pass decides its bits."""
 
 
-class TextParams(GenerationParams):
-    """One prompt to continue."""
+_MOST_CHARACTERS = 200_000
 
-    prompt: str = Field(description="The text to continue; may be empty.", max_length=200_000)
+
+class TextParams(GenerationParams):
+    """One prompt to continue, or one conversation."""
+
+    prompt: str | None = Field(
+        None, description="The text to continue; may be empty.", max_length=_MOST_CHARACTERS
+    )
+    messages: list[chat.Message] | None = Field(
+        None, min_length=1, description="A conversation instead, to which the model replies."
+    )
     max_tokens: int = Field(64, ge=1, le=4096, description="Most tokens of each continuation.")
     temperature: float = Field(
         1.0, ge=0, le=2, description="0 takes the likeliest token each time."
@@ -28,7 +37,7 @@ class TextParams(GenerationParams):
     logprobs: int | None = Field(
         None,
         ge=0,
-        le=5,
+        le=20,
         description="Also give the log-probabilities of this many likeliest tokens.",
     )
 
@@ -44,6 +53,21 @@ class TextParams(GenerationParams):
             raise ValueError("a stop text must not be empty")
         return stop
 
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "TextParams":
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give a prompt, or messages")
+        if len(self.plain()) > _MOST_CHARACTERS:
+            raise ValueError(f"the messages are longer than {_MOST_CHARACTERS} characters")
+        return self
+
+    def plain(self) -> str:
+        """The prompt, or the conversation by the plain template."""
+        if self.messages is None:
+            return self.prompt or ""
+        messages = [message.model_dump() for message in self.messages]
+        return chat.render(messages, add_generation_prompt=True)
+
     def check(self, config: Mapping[str, Any]) -> None:
         # Older architectures have another word for it.
         context = config.get("max_position_embeddings") or config.get("n_positions")
@@ -58,7 +82,7 @@ class TextParams(GenerationParams):
 
     def batch_shape(self) -> str:
         # The API knows no tokenizer: bytes stand for tokens. Whoever runs the batch groups exactly.
-        prompt_bytes = len(self.prompt.encode())
+        prompt_bytes = len(self.plain().encode())
         return f"{-(-prompt_bytes // 64)}x{-(-self.max_tokens // WIDTH_STEP)}"
 
     def cost(self) -> float:

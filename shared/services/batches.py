@@ -1,33 +1,125 @@
-"""Jobs with an input file: its lines were good or bad, and its result files are written."""
+"""Jobs with an input file, batches of the OpenAI API among them: accepted, its lines found good or
+bad, its result files written.
+"""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from shared.endpoint import Endpoint
+from shared.errors import NotFound
+from shared.ids import new_id
+from shared.services import files
 from shared.services.events import add_event
+from shared.services.items import Fault, InvalidItems
+from shared.services.jobs import Common
 from shared.services.ledger import settle
-from shared.services.ledger.accept import NewItem, add_items
+from shared.services.ledger.accept import NewItem, add_items, add_step
+from shared.services.pages import Cursor, Page, page
+from shared.services.quotas import check_room
 from shared.services.webhooks import announce
-from shared.states import JobState, Lane
-from shared.tables.job import Job
+from shared.states import JobKind, JobState, Lane, Step
+from shared.tables.job import Event, Job
+from shared.tables.model import Model, ModelVersion
 
-_START = text("UPDATE jobs SET state = 'queued' WHERE id = :job AND state = 'validating'")
+REFUSED = "invalid_input_file"
+"""Code of the error of a job whose input file was refused."""
+
+_START = text("""
+    UPDATE jobs SET state = 'queued', model = coalesce(model, :model), family = :family,
+        model_version_id = :version
+    WHERE id = :job AND state = 'validating'
+""")
 _REFUSE = text("""
     UPDATE jobs SET state = 'failed', error = cast(:error AS jsonb), finished_at = now()
     WHERE id = :job AND state = 'validating'
 """)
 _FILES = text("""
-    UPDATE jobs SET output_file_id = :output, error_file_id = :errors
+    UPDATE jobs SET output_file_id = :output, error_file_id = :errors,
+        usage = cast(:usage AS jsonb)
     WHERE id = :job AND state = 'finalizing'
 """)
 
 
-def start(session: Session, job_id: str, items: Iterable[NewItem]) -> Lane | None:
+def create(
+    session: Session, common: Common, endpoint: Endpoint, input_file_id: str, params: dict[str, Any]
+) -> Job:
+    """Accept a file of requests to an endpoint. Hint lane `light` after the commit.
+
+    Which model they are for is known once they are read. Raises NotFound.
+    """
+    files.get(session, common.tenant_id, input_file_id, param="input_file_id")
+    check_room(session, common.tenant_id, 1)
+    job = Job(
+        id=new_id("job"),
+        tenant_id=common.tenant_id,
+        kind=JobKind.GENERATION,
+        state=JobState.VALIDATING,
+        lane=Lane(endpoint.modality),
+        priority=common.priority,
+        deadline=common.deadline,
+        webhook_id=common.webhook_id,
+        endpoint=endpoint.path,
+        input_file_id=input_file_id,
+        params=params,
+        meta=common.metadata,
+    )
+    session.add(job)
+    add_step(session, job, Step.VALIDATE)
+    return job
+
+
+def get(session: Session, tenant_id: str, id_: str) -> Job:
+    """A tenant's batch. Raises NotFound."""
+    mine = (Job.id == id_) & (Job.tenant_id == tenant_id) & Job.endpoint.is_not(None)
+    found = session.scalar(select(Job).where(mine))
+    if found is None:
+        raise NotFound(f"No batch {id_!r}.")
+    return found
+
+
+def list_batches(session: Session, tenant_id: str, cursor: Cursor) -> Page[Job]:
+    """A page of a tenant's batches."""
+    mine = select(Job).where(Job.tenant_id == tenant_id, Job.endpoint.is_not(None))
+    return page(session, mine, Job.id, cursor)
+
+
+def times(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, datetime]]:
+    """When each of some jobs first came into each of its states."""
+    found: dict[str, dict[str, datetime]] = {job_id: {} for job_id in job_ids}
+    chosen = select(Event.job_id, Event.message, Event.created_at).where(
+        Event.job_id.in_(job_ids), Event.type == "state"
+    )
+    for job_id, state, moment in session.execute(chosen.order_by(Event.id)):
+        found[job_id].setdefault(state, moment)
+    return found
+
+
+@dataclass
+class Usage:
+    """Tokens of a batch's requests."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Add those of a line of the output file, if it tells any."""
+        told = ((line.get("response") or {}).get("body") or {}).get("usage") or {}
+        self.input_tokens += told.get("prompt_tokens", 0)
+        self.output_tokens += told.get("completion_tokens", 0)
+
+
+def start(
+    session: Session, job_id: str, model: Model, version: ModelVersion, items: Iterable[NewItem]
+) -> Lane | None:
     """The input file was good: queue its items. None when the job was cancelled meanwhile."""
-    if session.execute(_START, {"job": job_id}).rowcount == 0:  # type: ignore[attr-defined]
+    names = {"job": job_id, "model": model.name, "family": model.family, "version": version.id}
+    if session.execute(_START, names).rowcount == 0:  # type: ignore[attr-defined]
         return None
     job = session.get_one(Job, job_id)
     add_items(session, job, items)
@@ -35,8 +127,23 @@ def start(session: Session, job_id: str, items: Iterable[NewItem]) -> Lane | Non
     return Lane(job.lane)
 
 
-def refuse(session: Session, job_id: str, error: dict[str, Any]) -> None:
+def refuse(session: Session, job_id: str, faults: Sequence[Fault]) -> None:
     """The input file was bad: the job has failed, and nothing of it was run."""
+    whole = InvalidItems(faults)
+    error = {
+        "code": REFUSED,
+        "message": whole.message,
+        "param": whole.param,
+        "faults": [
+            {
+                "code": fault.error.code,
+                "line": fault.line,
+                "message": fault.error.message,
+                "param": fault.error.param,
+            }
+            for fault in faults
+        ],
+    }
     refused = session.execute(_REFUSE, {"job": job_id, "error": json.dumps(error)})
     if refused.rowcount == 0:  # type: ignore[attr-defined]
         return  # cancelled meanwhile
@@ -45,9 +152,13 @@ def refuse(session: Session, job_id: str, error: dict[str, Any]) -> None:
 
 
 def finish(
-    session: Session, job_id: str, output_file_id: str | None, error_file_id: str | None
+    session: Session,
+    job_id: str,
+    output_file_id: str | None,
+    error_file_id: str | None,
+    usage: Usage,
 ) -> None:
     """The result files are written: give the job its final state."""
     names = {"job": job_id, "output": output_file_id, "errors": error_file_id}
-    session.execute(_FILES, names)
+    session.execute(_FILES, names | {"usage": json.dumps(vars(usage))})
     settle.end(session, session.get_one(Job, job_id), JobState.FINALIZING)

@@ -1,5 +1,6 @@
 """Items: checked and completed as clients send them, and looked at once they are in the ledger."""
 
+import json
 import random
 import re
 import secrets
@@ -25,7 +26,8 @@ from shared.tables.output import Output
 
 MAX_CUSTOM_ID = 255
 """Most characters of a client's own id of an item."""
-_SHOWN_ERRORS = 20
+MOST_FAULTS = 100
+_SHOWN_FAULTS = 20
 _PAGE = 1000
 """Items that are read at once where all of a job are."""
 
@@ -42,29 +44,59 @@ class Wanted:
     custom_id: str | None = None
     line: int | None = None
     """Its line in the input file, if it comes from one."""
+    form: dict[str, Any] | None = None
+    """What of its request to an endpoint shapes only the answer."""
+    field: str = "params"
+    """What its parameters are called where the client wrote them."""
 
 
-def check_items(wanted: Iterable[Wanted], model: Model, version: ModelVersion) -> Iterator[NewItem]:
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with one item."""
+
+    error: Invalid
+    line: int | None = None
+    """Its line in the input file, if it comes from one."""
+
+
+class InvalidItems(Invalid):
+    """Items that cannot be used, each with its fault."""
+
+    def __init__(self, faults: Sequence[Fault]):
+        messages = [fault.error.message for fault in faults[:_SHOWN_FAULTS]]
+        if len(faults) > _SHOWN_FAULTS:
+            messages.append("and more")
+        super().__init__("; ".join(messages), param=faults[0].error.param)
+        self.faults = faults
+
+
+def check_items(
+    wanted: Iterable[Wanted | Fault], model: Model, version: ModelVersion
+) -> Iterator[NewItem]:
     """Items ready to be queued, their parameters complete, one by one as they are checked.
 
-    Raises Invalid naming the faulty ones, up to 20 of them, at the end: whoever queues items as
-    they come must undo that then, as the end of a transaction does.
+    Raises InvalidItems naming the faulty ones, up to 100 of them, at the end: whoever queues items
+    as they come must undo that then, as the end of a transaction does.
     """
     check = _Check(catalog.family(model.family), version)
-    faults: list[Invalid] = []
+    faults: list[Fault] = []
     for position, item in enumerate(wanted):
-        try:
-            ready = check.checked(item)
-        except ValidationError as error:
-            faults.append(invalid(error, _place(item, position), "params"))
-        except Invalid as error:
-            faults.append(_within(_place(item, position), error))
+        if isinstance(item, Fault):
+            faults.append(item)
         else:
-            yield ready
-        if len(faults) == _SHOWN_ERRORS:
+            try:
+                ready = check.checked(item)
+            except ValidationError as error:
+                where = _place(item, position)
+                faults.append(Fault(invalid(error, where, item.field), item.line))
+            except Invalid as error:
+                faults.append(Fault(within(_place(item, position), error), item.line))
+            else:
+                yield ready
+        if len(faults) == MOST_FAULTS:
             break
     if faults:
-        raise Invalid("; ".join(fault.message for fault in faults), param=faults[0].param)
+        raise InvalidItems(faults)
 
 
 def _place(item: Wanted, position: int) -> str:
@@ -92,12 +124,13 @@ class _Check:
         try:
             params.check(self.config)
         except Invalid as error:
-            raise _within("params", error) from None
+            raise within(item.field, error) from None
         return NewItem(
             params=_storable(params.model_dump_json()),
             custom_id=item.custom_id,
             batch_key=f"{self.version_id}:{params.batch_shape()}",
             cost=params.cost(),
+            form=json.dumps(item.form) if item.form else None,
         )
 
     def _check_custom_id(self, custom_id: str) -> None:
@@ -117,9 +150,10 @@ def _storable(params: str) -> str:
     return params
 
 
-def _within(where: str, error: Invalid) -> Invalid:
+def within(where: str, error: Invalid) -> Invalid:
     """The same fault, said of a field below another one."""
-    return Invalid(f"{where}.{error.message}", param=f"{where}.{error.param}")
+    param = f"{where}.{error.param}" if error.param else where
+    return type(error)(f"{where}.{error.message}", param=param)
 
 
 def list_items(session: Session, job: Job, cursor: Cursor) -> Page[Item]:

@@ -16,12 +16,11 @@ from shared.errors import Conflict, NotFound
 from shared.ids import new_id
 from shared.services.pages import Cursor, Page, page
 from shared.states import JobState
+from shared.statuses import batch_status
 from shared.tables.job import Job
 from shared.tables.webhook import Webhook
 
 EVERY = "*"
-TYPES = ("job.completed", "job.failed", "job.cancelled", "job.expired")
-"""What can happen; a job of which some items failed has completed."""
 OVERLAP_S = 24 * 3600
 """How long the old secret signs too after a rotation."""
 _MOST_WEBHOOKS = 50
@@ -107,7 +106,7 @@ def announce(session: Session, job: Job, state: JobState) -> None:
 
     The body is thin: who wants more asks for the job.
     """
-    type_, id_ = _TYPE_OF[state], new_id("event")
+    type_, id_ = _type_of(job, state), new_id("event")
     body = {
         "id": id_,
         "object": "event",
@@ -125,6 +124,12 @@ def announce(session: Session, job: Job, state: JobState) -> None:
         "body": json.dumps(body, separators=(",", ":")),
     }
     session.execute(_ANNOUNCE, names)
+
+
+def _type_of(job: Job, state: JobState) -> str:
+    if job.endpoint is None:
+        return _TYPE_OF[state]
+    return f"batch.{batch_status(job, state)}"
 
 
 def signed_headers(event_id: str, body: str, secret: str, old_secret: str | None) -> dict[str, str]:

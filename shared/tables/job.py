@@ -52,6 +52,7 @@ class Job(Base):
             "finished_at",
             postgresql_where=text("reconciled_at IS NULL AND kind = 'generation'"),
         ),
+        Index("jobs_batches", "tenant_id", "id", postgresql_where=text("endpoint IS NOT NULL")),
         # Half-empty pages: a counter's update stays on its page and touches no index.
         {"postgresql_with": {"fillfactor": "50"}},
     )
@@ -72,6 +73,8 @@ class Job(Base):
     """As the client named it: the model to run, or to make."""
     model_version_id: Mapped[str | None] = mapped_column(String)
     dataset_id: Mapped[str | None] = mapped_column(String)
+    endpoint: Mapped[str | None] = mapped_column(String)
+    """Whose requests the lines of its input file are, for a batch of the OpenAI API."""
     input_file_id: Mapped[str | None] = mapped_column(String)
     output_file_id: Mapped[str | None] = mapped_column(String)
     error_file_id: Mapped[str | None] = mapped_column(String)
@@ -90,6 +93,8 @@ class Job(Base):
     progress: Mapped[float] = mapped_column(REAL, server_default="0")
     """0 to 1, for jobs of one long item; other jobs count items."""
     compute_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    usage: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    """Tokens read and written, once a batch's result files are."""
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     warnings: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
 
@@ -124,6 +129,8 @@ class Item(Base):
     """A member of shared.states.ItemState."""
     custom_id: Mapped[str | None] = mapped_column(String)
     params: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    form: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    """What of its request to an endpoint shapes only the answer; see shared/endpoint.py."""
     flow_id: Mapped[int] = mapped_column(Integer)
     batch_key: Mapped[str] = mapped_column(String)
     cost: Mapped[float] = mapped_column(REAL, server_default="1")

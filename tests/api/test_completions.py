@@ -1,34 +1,18 @@
 """Completions: a job that is waited for, in the shape of the OpenAI API, with real weights."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shared import catalog
-from shared.db import transaction
-from shared.services import imports, models
 from shared.settings import settings
 from shared.states import Lane
-from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, ok, refused
 from tests.threads import draining
 from worker.runner import drain
 
 COMPLETIONS = "/v1/completions"
 STORY = {"model": "stories", "prompt": "Once upon a time", "max_tokens": 8, "seed": 1}
-
-
-@pytest.fixture
-def stories(data: Path, tenant: Tenant) -> str:
-    """The name of a small language model that tells stories."""
-    folder = data / "weights-llama-stories260k" / "hf"
-    family = catalog.family("causal_lm")
-    version = imports.store_folder(tenant.id, folder, family)
-    with transaction() as session:
-        models.register(session, tenant.id, "stories", family, version)
-    return "stories"
 
 
 @pytest.fixture
@@ -95,7 +79,9 @@ class TestRefused:
             ({"prompt": []}, 400, "prompt"),
             ({"prompt": ["a"] * 17}, 400, "prompt"),
             ({"prompt": ["a", "b" * 200_001]}, 400, "prompt"),
-            ({"stream": True}, 400, "stream"),
+            ({"stream": True, "logprobs": 2}, 400, "logprobs"),
+            ({"stream": True, "echo": True}, 400, "echo"),
+            ({"presence_penalty": 0.5}, 400, "presence_penalty"),
             ({"best_of": 2}, 400, "best_of"),
         ],
     )

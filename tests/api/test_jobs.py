@@ -101,7 +101,7 @@ class TestInputFile:
         [
             (b'{"params": {}}\n{"params": {"sedd": 1}}', "line 2.params.sedd"),
             (b'{"params": {}}\n{"params": {}', "line 2: not JSON"),
-            (b'{"params": {}, "id": 1}', "line 1: there is no field 'id'"),
+            (b'{"params": {}, "id": 1}', "line 1.id: there is no such field"),
             (b'{"custom_id": 1, "params": {}}', "line 1.custom_id"),
             (b'{"custom_id": "a", "params": {}}\n' * 2, "line 2.custom_id: 'a' occurs twice"),
             (b'{"custom_id": "\\u0000", "params": {}}', "line 1.custom_id"),

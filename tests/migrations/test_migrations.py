@@ -52,7 +52,8 @@ def empty(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
         engine().dispose()
     forget_settings()
     with _server(urls) as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        # Without FORCE, which may not end an autovacuum; this waits for it instead.
+        connection.execute(text(f"DROP DATABASE {name}"))
 
 
 @contextmanager

@@ -145,9 +145,12 @@ def make_things(own: Api) -> dict[str, str]:
     job = own.run({})
     (output,) = ok(own.get(f"{JOBS}/{job['id']}/outputs"))["data"]
     key = ok(own.post("/api/v1/keys", {"name": "a", "scopes": ["read"]}), 201)
+    asked = {"input_file_id": file_id, "endpoint": "/v1/completions", "completion_window": "24h"}
+    batch = ok(own.post("/v1/batches", asked))
     hook = ok(own.post("/api/v1/webhooks", {"url": "https://hooks.example.com"}), 201)
     return {
         "files": file_id,
+        "batches": batch["id"],
         "webhooks": hook["id"],
         "datasets": dataset["id"],
         "jobs": job["id"],
@@ -158,7 +161,7 @@ def make_things(own: Api) -> dict[str, str]:
 
 
 def still_there(own: Api, noun: str, id_: str) -> bool:
-    prefix = "/v1" if noun == "files" else "/api/v1"
+    prefix = "/v1" if noun in {"files", "batches"} else "/api/v1"
     if noun == "keys":
         listed = ok(own.get("/api/v1/keys"))["data"]
         return any(key["id"] == id_ and key["revoked_at"] is None for key in listed)

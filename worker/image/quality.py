@@ -22,6 +22,7 @@ from worker.family import (
     Image,
     Implementation,
     Loaded,
+    Part,
     Refusal,
     Request,
     Run,
@@ -181,6 +182,7 @@ class ImageQuality:
         for part in self.family.generate(loaded, asked, self.run):
             if isinstance(part, Refusal):
                 raise part.error
+            assert isinstance(part, Part)
             images[part.request] = cast(Image, part.media)
         check(self.run)
         return [images[place] for place in range(len(requests))]

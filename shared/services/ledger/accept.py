@@ -25,13 +25,15 @@ class NewItem:
     custom_id: str | None = None
     batch_key: str = ""
     cost: float = 1.0
+    form: str | None = None
+    """What of its request shapes only the answer, as JSON."""
 
 
 # COPY goes to a table of the transaction's own, because Postgres refuses it under row-level
 # security.
 _INCOMING = text("""
     CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
-        seq int, custom_id text, params jsonb, batch_key text, cost real
+        seq int, custom_id text, params jsonb, batch_key text, cost real, form jsonb
     ) ON COMMIT DROP
 """)
 _EMPTY = text("TRUNCATE incoming")
@@ -41,8 +43,8 @@ _CHUNK = 10_000
 
 _ENQUEUE = text(f"""
     WITH added AS (
-        INSERT INTO items (job_id, seq, step, custom_id, params, flow_id, batch_key, cost)
-        SELECT :job, seq, :step, custom_id, params, :flow, batch_key, cost
+        INSERT INTO items (job_id, seq, step, custom_id, params, form, flow_id, batch_key, cost)
+        SELECT :job, seq, :step, custom_id, params, form, :flow, batch_key, cost
         FROM incoming ORDER BY seq
         RETURNING id, batch_key, cost
     )
@@ -77,7 +79,7 @@ def add_step(session: Session, job: Job, step: Step) -> None:
     """Queue a step of the job itself on lane `light`; it does not count among the job's items."""
     session.flush()
     flow = flows.flow_of(session, Lane.LIGHT, job.tenant_id)
-    _enqueue(session, job, step, flow, [(0, None, "{}", job.id, 1.0)])
+    _enqueue(session, job, step, flow, [(0, None, "{}", job.id, 1.0, None)])
     flows.change(session, flow, FlowChange(queued=1, cost=1.0))
 
 
@@ -93,7 +95,7 @@ def _chunks_ahead(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
 
 def _rows(items: Iterable[NewItem], first: int) -> Iterator[tuple[Any, ...]]:
     for seq, item in enumerate(items, first):
-        yield seq, item.custom_id, item.params, item.batch_key, item.cost
+        yield seq, item.custom_id, item.params, item.batch_key, item.cost, item.form
 
 
 def _enqueue(

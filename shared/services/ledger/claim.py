@@ -29,6 +29,7 @@ class Claimed:
     seq: int
     custom_id: str | None
     params: dict[str, Any]
+    form: dict[str, Any] | None
     model_version_id: str | None
     request_id: str | None
     attempt: int
@@ -132,8 +133,8 @@ _CLAIM = text(f"""
         RETURNING items.*, got.available_at
     )
     SELECT started.id, started.job_id, started.flow_id, jobs.tenant_id, jobs.kind, started.step,
-        started.seq, started.custom_id, started.params, jobs.model_version_id, jobs.request_id,
-        started.attempt, started.crashes, tenants.weight,
+        started.seq, started.custom_id, started.params, started.form,
+        jobs.model_version_id, jobs.request_id, started.attempt, started.crashes, tenants.weight,
         cast(extract(epoch FROM now() - started.available_at) AS float8) AS waited_s
     FROM started JOIN jobs ON jobs.id = started.job_id JOIN tenants ON tenants.id = jobs.tenant_id
     ORDER BY started.id

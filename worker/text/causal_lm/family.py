@@ -9,7 +9,7 @@ from shared.errors import Permanent
 from shared.families.causal_lm import TextTraining
 from shared.family import TrainingParams
 from worker.dataset import Dataset, TextDataset
-from worker.family import UNWATCHED, Loaded, Part, Refusal, Request, Run
+from worker.family import UNWATCHED, Loaded, Made, Request, Run
 from worker.text.causal_lm.generate import generate
 from worker.text.causal_lm.loading import load
 from worker.text.causal_lm.model import LoadedText
@@ -23,9 +23,7 @@ class CausalLm:
         """Load a Hugging Face folder. Raises Permanent when it is unsafe or no causal model."""
         return load(weights, device)
 
-    def generate(
-        self, loaded: Loaded, requests: Sequence[Request], run: Run
-    ) -> Iterator[Part | Refusal]:
+    def generate(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Made]:
         """Continue prompts; see `worker/text/causal_lm/generate.py` for what holds."""
         assert isinstance(loaded, LoadedText)
         yield from generate(loaded, requests, run)

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from shared.errors import Invalid
+from shared.errors import Invalid, Permanent
 from shared.families.causal_lm import FAMILY, WIDTH_STEP, TextParams
-from worker.family import Part, Refusal, Request, Run
+from worker.family import Made, Refusal, Request, Run
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.rows import Row
 from worker.text.causal_lm.sampling import choose
@@ -27,19 +27,18 @@ NARROWEST, WIDE = 32, 256
 """Widths double from NARROWEST to WIDE, then grow by WIDE: prompts of everyday length share one."""
 
 
-def generate(loaded: LoadedText, requests: Sequence[Request], run: Run) -> Iterator[Part | Refusal]:
-    """Yield every output as it ends, and a Refusal for each request too long for the context."""
+def generate(loaded: LoadedText, requests: Sequence[Request], run: Run) -> Iterator[Made]:
+    """Yield every output as it ends, pieces of those that are watched, and a Refusal for each
+    request that is too long for the context or that the model's chat template refuses.
+    """
     groups: dict[Shape, list[Row]] = {}
     for number, request in enumerate(requests):
-        params = request.params
-        assert isinstance(params, TextParams)
-        prompt_ids = loaded.encode(params.prompt)
-        error = _too_long(loaded, len(prompt_ids), params.max_tokens)
-        if error is not None:
+        try:
+            shape, rows = _rows(loaded, number, request)
+        except Permanent as error:
             yield Refusal(number, error)
-            continue
-        rows = [Row(loaded, number, index, params, prompt_ids) for index in range(params.n)]
-        groups.setdefault(_shape(len(prompt_ids), params.max_tokens), []).extend(rows)
+        else:
+            groups.setdefault(shape, []).extend(rows)
 
     batches = [
         (shape, rows[start : start + FAMILY.rows])
@@ -52,14 +51,22 @@ def generate(loaded: LoadedText, requests: Sequence[Request], run: Run) -> Itera
             return
 
 
-def _too_long(loaded: LoadedText, prompt_tokens: int, max_tokens: int) -> Invalid | None:
-    if prompt_tokens + max_tokens <= loaded.context:
-        return None
-    return Invalid(
-        f"prompt: its {prompt_tokens} tokens and max_tokens of {max_tokens} are more than this "
-        f"model's context of {loaded.context} tokens; shorten one of them",
-        param="prompt",
-    )
+def _rows(loaded: LoadedText, number: int, request: Request) -> tuple[Shape, list[Row]]:
+    """A request's outputs to be, and the shape of the passes that make them. Raises Permanent."""
+    params = request.params
+    assert isinstance(params, TextParams)
+    prompt_ids = loaded.encode_request(params)
+    if len(prompt_ids) + params.max_tokens > loaded.context:
+        field = "prompt" if params.messages is None else "messages"
+        raise Invalid(
+            f"{field}: its {len(prompt_ids)} tokens and max_tokens of {params.max_tokens} are more "
+            f"than this model's context of {loaded.context} tokens; shorten one of them",
+            param=field,
+        )
+    rows = [
+        Row(loaded, number, index, params, prompt_ids, request.watched) for index in range(params.n)
+    ]
+    return _shape(len(prompt_ids), params.max_tokens), rows
 
 
 def _shape(prompt_tokens: int, max_tokens: int) -> Shape:
@@ -89,8 +96,10 @@ class _Share:
         self._run.progress((self._done + fraction) / self._batches)
 
 
-def _run_batch(loaded: LoadedText, shape: Shape, rows: list[Row], run: Run) -> Iterator[Part]:
-    """Yield each row's output as it ends; return early once the run should stop."""
+def _run_batch(loaded: LoadedText, shape: Shape, rows: list[Row], run: Run) -> Iterator[Made]:
+    """Yield each row's output as it ends, and pieces of it before if it is watched; return early
+    once the run should stop.
+    """
     device = loaded.model.device
     temperature_b = torch.zeros(FAMILY.rows, device=device)
     top_p_b = torch.ones(FAMILY.rows, device=device)
@@ -108,8 +117,7 @@ def _run_batch(loaded: LoadedText, shape: Shape, rows: list[Row], run: Run) -> I
         for row, added in zip(rows, _describe(logits_bv, token_b, likeliest), strict=False):
             if row.finish_reason is None:
                 row.add(*added)
-                if row.finish_reason is not None:
-                    yield row.part()
+                yield from row.made()
 
         run.progress(step / longest)
         if run.should_stop() or all(row.finish_reason for row in rows):

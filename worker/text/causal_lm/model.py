@@ -8,8 +8,12 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
+from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StaticCache
 
+from shared import chat
+from shared.errors import Invalid
+from shared.families.causal_lm import TextParams
 from worker.family import JsonDict
 
 TAIL = 8
@@ -57,15 +61,40 @@ class LoadedText:
         """A prompt's tokens, at least one."""
         return self.tokenizer(prompt, verbose=False)["input_ids"] or [self.start_id]
 
+    def encode_request(self, params: TextParams) -> list[int]:
+        """The tokens of a prompt, or of a conversation by the tokenizer's own chat template, else
+        the plain one. Raises Permanent when the template refuses it.
+        """
+        if params.messages is None or not self.tokenizer.chat_template:
+            return self.encode(params.plain())
+        messages = [message.model_dump(exclude_none=True) for message in params.messages]
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise Invalid(
+                f"messages: refused by the model's chat template: {error}", param="messages"
+            ) from error
+        return self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+    def stops_of(self, params: TextParams) -> list[str]:
+        """The texts before which a continuation ends."""
+        plain = params.messages is not None and not self.tokenizer.chat_template
+        return [*params.stop, *chat.STOPS] if plain else params.stop
+
     def decode_after(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> str:
         """The text that `ids` add to the prompt, special tokens left out.
 
         Bytes at the end that are not yet a whole character are dropped.
         """
+        return self.decode_all_after(prompt_ids, ids).rstrip(INCOMPLETE)
+
+    def decode_all_after(self, prompt_ids: Sequence[int], ids: Sequence[int]) -> str:
+        """The same, with INCOMPLETE in the place of such bytes."""
         tail = list(prompt_ids[-TAIL:])
         before, both = self._decode(tail), self._decode([*tail, *ids])
-        text = both[len(before) :] if both.startswith(before) else self._decode(ids)
-        return text.rstrip(INCOMPLETE)
+        return both[len(before) :] if both.startswith(before) else self._decode(ids)
 
     def spell(self, token: int) -> str:
         """One token as text, or the vocabulary's own spelling of a part of a character."""

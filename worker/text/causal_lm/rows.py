@@ -1,12 +1,13 @@
 """One output while it grows: its tokens, when it ends, and what its record says."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 
 from shared.families.causal_lm import TextParams
-from worker.family import JsonDict, Part, Text, output_seed
-from worker.text.causal_lm.model import LoadedText
+from worker.family import JsonDict, Part, Piece, Text, output_seed
+from worker.text.causal_lm.model import INCOMPLETE, LoadedText
 
 STOP_SLACK = 4
 """Tokens decoded beyond a stop text's bytes: special tokens and the first one's lost space."""
@@ -21,6 +22,8 @@ class Row:
     index: int
     params: TextParams
     prompt_ids: list[int]
+    watched: bool = False
+    """Whether somebody wants to see it grow."""
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
@@ -29,6 +32,9 @@ class Row:
     def __post_init__(self) -> None:
         self.seed = output_seed(self.params.seed or 0, self.index)
         self.generator = torch.Generator().manual_seed(self.seed)
+        self.stops = self.loaded.stops_of(self.params)
+        self._shown = 0
+        self._whole_ids, self._whole_text = 0, ""
 
     def add(self, token: int, logprob: float, likeliest: list[tuple[int, float]]) -> None:
         """Take one token; afterwards `finish_reason` is set if it was the last."""
@@ -42,14 +48,37 @@ class Row:
 
     def _stop_in_sight(self) -> bool:
         """Whether a stop text has just been completed. Only the last tokens can have done it."""
-        if not self.params.stop:
+        if not self.stops:
             return False
         # Every token that is not special stands for a byte or more.
-        window = max(len(stop.encode()) for stop in self.params.stop) + STOP_SLACK
+        window = max(len(stop.encode()) for stop in self.stops) + STOP_SLACK
         recent = self.loaded.decode_after(
             [*self.prompt_ids, *self.ids[:-window]], self.ids[-window:]
         )
-        return any(stop in recent for stop in self.params.stop)
+        return any(stop in recent for stop in self.stops)
+
+    def made(self) -> Iterator[Piece | Part]:
+        """What the last token brought: new text if the row is watched, and at the end the whole."""
+        ended = self.finish_reason is not None
+        if self.watched:
+            text = self._text() if ended else self._settled()
+            if ended or len(text) > self._shown:
+                yield Piece(self.request, self.index, self._shown, text[self._shown :], ended)
+                self._shown = len(text)
+        if ended:
+            yield self.part()
+
+    def _settled(self) -> str:
+        """The text so far, without what later tokens may still change: bytes that are not yet a
+        character, and what may be the beginning of a stop text.
+        """
+        before = [*self.prompt_ids, *self.ids[: self._whole_ids]]
+        fresh = self.loaded.decode_all_after(before, self.ids[self._whole_ids :])
+        text = self._whole_text + fresh.rstrip(INCOMPLETE)
+        if not fresh.endswith(INCOMPLETE):
+            self._whole_text, self._whole_ids = text, len(self.ids)
+        held = max((_overlap(text, stop) for stop in self.stops), default=0)
+        return text[: len(text) - held]
 
     def part(self) -> Part:
         """The finished output."""
@@ -66,7 +95,7 @@ class Row:
 
     def _text(self) -> str:
         text = self.loaded.decode_after(self.prompt_ids, self.ids)
-        ends = [text.find(stop) for stop in self.params.stop]
+        ends = [text.find(stop) for stop in self.stops]
         return text[: min((end for end in ends if end >= 0), default=len(text))]
 
     def _logprob_lists(self, text: str) -> JsonDict:
@@ -96,3 +125,9 @@ class Row:
             lists["top_logprobs"].append(top)
             offset = end
         return lists
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Characters at the end of a text with which a stop text may begin."""
+    longest = min(len(text), len(stop) - 1)
+    return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)

@@ -1,44 +1,10 @@
-"""OpenAI's own client, unchanged, against a live server with a worker beside it."""
+"""Files, models, completions and errors, with OpenAI's own client."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import openai
 import pytest
 from openai import OpenAI
-from werkzeug.serving import make_server
-
-from api.app import create_app
-from shared import catalog
-from shared.db import transaction
-from shared.services import imports, models
-from shared.states import Lane
-from shared.tables.tenant import Tenant
-from tests.settings import forget_settings
-from tests.threads import draining, serving
-
-
-@pytest.fixture
-def address(data: Path, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A server with a worker and the model `stories`."""
-    monkeypatch.setenv("ATELIER_WAIT_SECONDS", "240")
-    forget_settings()
-    family = catalog.family("causal_lm")
-    folder = data / "weights-llama-stories260k" / "hf"
-    version = imports.store_folder(tenant.id, folder, family)
-    with transaction() as session:
-        models.register(session, tenant.id, "stories", family, version)
-    server = make_server("127.0.0.1", 0, create_app(), threaded=True)
-    with serving(server), draining(Lane.TEXT):
-        yield f"http://127.0.0.1:{server.port}/v1"
-    server.server_close()
-
-
-@pytest.fixture
-def client(address: str, api_key: str) -> Iterator[OpenAI]:
-    """The client, as a user would make it."""
-    with OpenAI(base_url=address, api_key=api_key, timeout=250) as made:
-        yield made
 
 
 def test_models_are_listed_and_found(client: OpenAI) -> None:

@@ -1,0 +1,134 @@
+"""Calls of an endpoint: a job of a few items, waited for, its outputs the answer.
+
+The ledger stays the truth: nothing waits in memory alone.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from flask import Response, jsonify, request
+from sqlalchemy.orm import Session
+
+from api.addresses import base_url
+from api.auth import caller
+from api.creates import once
+from api.openai import streams
+from api.openai.waiting import NotInTime, cancel, wait, waiter
+from api.requests import require_json
+from api.routes.jobs import show_job
+from shared.db import reading, transaction
+from shared.endpoint import Endpoint, EndpointBody, Made
+from shared.endpoints.sampling import SamplingBody
+from shared.errors import AtelierError, Invalid
+from shared.queues import hint
+from shared.services import idempotency, items, jobs, models, outputs
+from shared.services.items import Wanted
+from shared.states import JobState, Lane
+from shared.storage import read
+from shared.tables.job import Job
+
+_PRIORITY = 10
+_ASYNC = "respond-async"
+_ITEM = re.compile(r"items\[\d+\]\.params\.?")
+
+
+class ItemFailed(AtelierError):
+    """The item failed."""
+
+    code = "generation_failed"
+
+
+def call(endpoint: Endpoint, body: EndpointBody) -> Response:
+    """Answer a call of an endpoint, at once or as a stream.
+
+    A client that sends `Prefer: respond-async` gets the job (202) when the wait is over; any other
+    gets 503, and the job is cancelled, so that its retry makes no second one.
+    """
+    require_json()
+    address = base_url()
+    if isinstance(body, SamplingBody) and body.stream:
+        return streams.answer(
+            endpoint, body, lambda: _submit(endpoint, body), lambda job: _made(job, body, address)
+        )
+    with waiter():
+        job = _submit(endpoint, body)
+        if wait(job):
+            return jsonify(endpoint.answer(_made(job, body, address)))
+    if _ASYNC in request.headers.get("Prefer", ""):
+        return _later(job)
+    if cancel(job, request.headers.get("Idempotency-Key")):
+        raise NotInTime
+    return jsonify(endpoint.answer(_made(job, body, address)))
+
+
+def _submit(endpoint: Endpoint, body: EndpointBody) -> Job:
+    """The job of this call; under an Idempotency-Key that was used before, the job of then."""
+    common = jobs.Common(caller().tenant_id, priority=_PRIORITY)
+
+    def create() -> idempotency.Answer:
+        return 200, {"job": _create(session, common, endpoint, body).id}
+
+    with transaction() as session:
+        _, told = once(session, create)
+        job = jobs.get(session, common.tenant_id, told["job"])
+    hint(Lane(job.lane))
+    return job
+
+
+def _create(session: Session, common: jobs.Common, endpoint: Endpoint, body: EndpointBody) -> Job:
+    model, version = models.resolve(session, common.tenant_id, body.model)
+    if model.modality != endpoint.modality:
+        raise Invalid(
+            f"model: {body.model!r} makes {model.modality}, not {endpoint.modality}", param="model"
+        )
+    form = {"stream": True} if getattr(body, "stream", None) else None
+    wanted = [Wanted(params, form=form) for params in body.params(version.config)]
+    try:
+        return jobs.create_generation(session, common, body.model, wanted)
+    except Invalid as error:
+        # Callers of this shape know no items: name the field as they sent it.
+        message = _ITEM.sub("", error.message)
+        raise Invalid(message, param=_ITEM.sub("", error.param or "") or None) from None
+
+
+def _later(job: Job) -> Response:
+    """The job itself, for a client that will ask again."""
+    with reading() as session:
+        found = jobs.get(session, job.tenant_id, job.id)
+        answer = jsonify(show_job(session, found).model_dump(mode="json"))
+    answer.status_code = 202
+    return answer
+
+
+def _made(job: Job, body: EndpointBody, address: str) -> Made:
+    """What an ended job made. Raises ItemFailed or NotInTime when it made not all."""
+    with reading() as session:
+        ended = jobs.get(session, job.tenant_id, job.id)
+        made = outputs.of_job(session, ended)
+        undone = next(items.undone_items(session, ended), None)
+    if undone is not None:
+        raise _failure(ended, undone.state, undone.error or {})
+    return Made(
+        id=ended.id,
+        created=int(ended.created_at.timestamp()),
+        form=body.form(),
+        items=_by_item(made),
+        content=lambda output: read(output.key),
+        base_url=address,
+    )
+
+
+def _by_item(made: Sequence[tuple[Any, Any]]) -> list[tuple[Any, list[Any]]]:
+    grouped = groupby(made, key=lambda pair: pair[0])
+    return [(item, [output for _, output in pairs]) for item, pairs in grouped]
+
+
+def _failure(job: Job, state: str, error: dict[str, Any]) -> AtelierError:
+    if job.state == JobState.CANCELLED:
+        return NotInTime()  # by another request under the same key, whose time was up
+    failed = ItemFailed(error.get("message", f"The item was {state}."), param=error.get("param"))
+    if error.get("code") not in {None, "internal", "crashed"}:
+        failed.status, failed.code = 400, error["code"]
+    return failed

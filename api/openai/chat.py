@@ -1,0 +1,23 @@
+"""Chat completions, in the shape of the OpenAI API: the next turn of a conversation."""
+
+from flask import Response
+from flask_openapi import APIBlueprint, Tag
+
+from api.auth import needs
+from api.openai.calls import call
+from shared.endpoints.chat import ENDPOINT, ChatBody, ChatCompletion
+from shared.states import Scope
+
+blueprint = APIBlueprint(
+    "chat",
+    __name__,
+    url_prefix="/v1/chat/completions",
+    abp_tags=[Tag(name="chat")],
+    abp_security=[{"key": []}],
+)
+
+
+@blueprint.post("", responses={200: ChatCompletion}, summary="Reply to a conversation")
+@needs(Scope.GENERATE)
+def create_chat_completion(body: ChatBody) -> Response:
+    return call(ENDPOINT, body)

@@ -1,0 +1,160 @@
+"""Streams: the answer to a call as server-sent events, while a worker makes it.
+
+Pieces come through Redis and may be lost; the end always comes from the ledger, with what is
+missing. No database connection is held while waiting.
+"""
+
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask import Response, request
+
+from api.errors import detail_of
+from api.openai.waiting import NotInTime, cancel, is_over, wait, waiters
+from shared.endpoint import Delta, Endpoint, Made
+from shared.endpoints.sampling import SamplingBody, usage
+from shared.errors import AtelierError
+from shared.pieces import Piece, follow
+from shared.settings import settings
+from shared.tables.job import Job
+
+log = logging.getLogger(__name__)
+
+_LOOK_EVERY_S = 1.0
+"""How long without a piece until the ledger is asked whether the job is over."""
+_LAST_S = 10.0
+"""How long a job may take to be over after its last piece."""
+_DONE = "data: [DONE]\n\n"
+_ALIVE = ": still at work\n\n"
+"""A comment: a client that is gone is found out by writing to it."""
+
+Submit = Callable[[], Job]
+Look = Callable[[Job], Made]
+
+
+def answer(endpoint: Endpoint, body: SamplingBody, submit: Submit, made: Look) -> Response:
+    """Accept a call and answer it as a stream, from its first piece on.
+
+    Until then it may still end in an error with a status of its own. A client that leaves cancels
+    it.
+    """
+    waiters.enter()
+    try:
+        job = submit()
+        stream = _Stream(endpoint, body, job, made)
+        stream.begin()
+    except BaseException:
+        waiters.leave()
+        raise
+    response = Response(stream.events(), mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # a proxy would keep events back
+    response.call_on_close(waiters.leave)
+    return response
+
+
+class _Stream:
+    """One call and how much of it the client has."""
+
+    def __init__(self, endpoint: Endpoint, body: SamplingBody, job: Job, made: Look):
+        assert endpoint.chunk is not None
+        self.chunk = endpoint.chunk
+        self.chunk_object = endpoint.chunk_object
+        self.body = body
+        self.job = job
+        self.made = made
+        self.key = request.headers.get("Idempotency-Key")
+        self.each = body.n or 1
+        self.outputs = job.total * self.each
+        self.sent: dict[int, int] = defaultdict(int)
+        """Characters by choice."""
+        self.ended: set[int] = set()
+        self.pieces = follow(job.id, _LOOK_EVERY_S)
+        self.first: list[Piece] = []
+
+    def begin(self) -> None:
+        """Wait for the first piece, or the end. Raises NotInTime, or what the call failed of."""
+        give_up_at = time.monotonic() + settings().wait_seconds
+        while not self.first:
+            self.first = next(self.pieces)
+            if self.first or is_over(self.job):
+                break
+            if time.monotonic() > give_up_at and cancel(self.job, self.key):
+                raise NotInTime
+        if not self.first:
+            self.made(self.job)
+
+    def events(self) -> Iterator[str]:
+        """The events, until the client has everything."""
+        is_whole = False
+        try:
+            yield from self._growing()
+            yield from self._rest()
+            is_whole = True
+            yield _DONE
+        except AtelierError as error:
+            is_whole = True  # it has ended; nothing is left to cancel
+            yield _event({"error": detail_of(error)})
+        finally:
+            self.pieces.close()
+            if not is_whole:
+                log.info("the client left; job %s is cancelled", self.job.id)
+                cancel(self.job, self.key)
+
+    def _growing(self) -> Iterator[str]:
+        pieces = self.first
+        while True:
+            for piece in pieces:
+                yield from self._more(piece)
+            if len(self.ended) == self.outputs and wait(self.job, _LAST_S):
+                return
+            if not pieces:
+                if is_over(self.job):
+                    return
+                yield _ALIVE
+            pieces = next(self.pieces)
+
+    def _more(self, piece: Piece) -> Iterator[str]:
+        choice = piece.seq * self.each + piece.index
+        if piece.last:
+            self.ended.add(choice)
+        # A batch that is run again sends its pieces again; after a lost one, all wait for the end.
+        known = self.sent[choice] - piece.start
+        if 0 <= known < len(piece.text):
+            yield from self._text(choice, piece.text[known:])
+
+    def _text(self, choice: int, text: str) -> Iterator[str]:
+        start = self.sent[choice]
+        self.sent[choice] += len(text)
+        yield self._chunk([self.chunk(Delta(choice, start, text))])
+
+    def _rest(self) -> Iterator[str]:
+        """What is missing, why each choice ended, and the tokens, if they were asked for."""
+        made = self.made(self.job)
+        for choice, output in enumerate(made.outputs):
+            text = made.content(output).decode()
+            if missing := text[self.sent[choice] :]:
+                yield from self._text(choice, missing)
+            reason = output.facts["finish_reason"]
+            yield self._chunk([self.chunk(Delta(choice, len(text), "", reason))])
+        options = self.body.stream_options
+        if options is not None and options.include_usage:
+            yield self._chunk([], usage(made.outputs).model_dump())
+
+    def _chunk(self, choices: list[dict[str, Any]], used: dict[str, Any] | None = None) -> str:
+        chunk = {
+            "id": self.job.id,
+            "object": self.chunk_object,
+            "created": int(self.job.created_at.timestamp()),
+            "model": self.job.model,
+            "choices": choices,
+        }
+        return _event(chunk | ({"usage": used} if used is not None else {}))
+
+
+def _event(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"

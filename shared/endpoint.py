@@ -1,0 +1,91 @@
+"""What the API and a worker must agree on about an endpoint of the OpenAI API: how a body becomes
+the parameters of items, and how what they made becomes its answer.
+
+One file per endpoint in `shared/endpoints` defines an `ENDPOINT`. A single call and a line of a
+batch go through the same one. No torch here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.states import Modality
+from shared.tables.job import Item
+from shared.tables.output import Output
+
+
+class EndpointBody(BaseModel):
+    """A request. Fields that cannot change its answer are taken; others are refused by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(description="A model's name, or `name@version`.")
+    user: str | None = Field(None, description="Accepted; changes nothing.")
+    metadata: dict[str, Any] | None = Field(None, description="Accepted; changes nothing.")
+    service_tier: str | None = Field(None, description="Accepted; changes nothing.")
+    store: bool | None = Field(None, description="Accepted; every output is stored.")
+
+    def params(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The parameters of its items, for a model of this configuration. Raises Invalid."""
+        raise NotImplementedError
+
+    def form(self) -> dict[str, Any]:
+        """What of it shapes only the answer."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of one request."""
+
+    id: str
+    created: int
+    """Seconds since 1970."""
+    form: Mapping[str, Any]
+    """As the body's `form` gave it."""
+    items: Sequence[tuple[Item, Sequence[Output]]]
+    """In the order of the request, each item with its outputs in order."""
+    content: Callable[[Output], bytes]
+    """Reads an output from storage."""
+    base_url: str
+    """Where clients find this installation."""
+
+    @property
+    def outputs(self) -> list[Output]:
+        return [output for _, made in self.items for output in made]
+
+    @property
+    def model(self) -> str:
+        """The version that made it: `name@version`."""
+        return str(self.outputs[0].provenance["model"])
+
+
+@dataclass(frozen=True)
+class Delta:
+    """More of one choice of a streamed answer."""
+
+    choice: int
+    start: int
+    """Characters of the choice before it."""
+    text: str
+    finish_reason: str | None = None
+    """Why it ended, if this is its end."""
+
+
+Stream = Annotated[bool | None, Field(description="Answer as server-sent events while it is made.")]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One endpoint whose requests become generation items."""
+
+    path: str
+    modality: Modality
+    body: type[EndpointBody]
+    answer: Callable[[Made], dict[str, Any]]
+    """The answer's JSON."""
+    chunk: Callable[[Delta], dict[str, Any]] | None = None
+    """A choice within a chunk of a streamed answer."""
+    chunk_object: str = ""

@@ -1,0 +1,92 @@
+"""`/v1/completions`: prompts continued by a text model."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from shared.endpoint import Delta, Endpoint, Made
+from shared.endpoints.sampling import SamplingBody, Usage, usage
+from shared.errors import Invalid
+from shared.states import Modality
+
+_DEFAULT_TOKENS = 16
+_MOST_PROMPTS = 16
+
+
+class CompletionBody(SamplingBody):
+    """Prompts to continue."""
+
+    prompt: str | list[str] = Field("", description="One prompt, or up to 16.")
+    logprobs: int | None = Field(None, ge=0, le=5)
+    echo: bool = False
+
+    def params(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+        self.refuse_with_stream("logprobs", "echo")
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        if not 0 < len(prompts) <= _MOST_PROMPTS:
+            raise Invalid(f"prompt: give 1 to {_MOST_PROMPTS} prompts", param="prompt")
+        common = self.sampling("logprobs")
+        common["max_tokens"] = _DEFAULT_TOKENS if self.max_tokens is None else self.max_tokens
+        return [{"prompt": prompt, **common} for prompt in prompts]
+
+    def form(self) -> dict[str, Any]:
+        return {"echo": True} if self.echo else {}
+
+
+class Choice(BaseModel):
+    """One continuation."""
+
+    text: str
+    index: int
+    logprobs: dict[str, Any] | None
+    finish_reason: str
+
+
+class Completion(BaseModel):
+    """Continuations."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+
+
+def answer(made: Made) -> dict[str, Any]:
+    """The answer's JSON."""
+    choices: list[Choice] = []
+    for item, outputs in made.items:
+        echoed = item.params["prompt"] if made.form.get("echo") else ""
+        for output in outputs:
+            choice = Choice(
+                text=echoed + made.content(output).decode(),
+                index=len(choices),
+                logprobs=output.facts.get("logprobs"),
+                finish_reason=output.facts["finish_reason"],
+            )
+            choices.append(choice)
+    completion = Completion(
+        id=made.id,
+        created=made.created,
+        model=made.model,
+        choices=choices,
+        usage=usage(made.outputs),
+    )
+    return completion.model_dump(mode="json")
+
+
+def chunk(delta: Delta) -> dict[str, Any]:
+    """A choice within a chunk of a streamed answer."""
+    return {
+        "text": delta.text,
+        "index": delta.choice,
+        "logprobs": None,
+        "finish_reason": delta.finish_reason,
+    }
+
+
+ENDPOINT = Endpoint(
+    "/v1/completions", Modality.TEXT, CompletionBody, answer, chunk, "text_completion"
+)

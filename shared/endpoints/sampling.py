@@ -1,0 +1,68 @@
+"""What completions and chat completions have in common: how tokens are chosen, and their count."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, Field, field_validator
+
+from shared.endpoint import EndpointBody, Stream
+from shared.errors import Invalid
+from shared.tables.output import Output
+
+
+class StreamOptions(BaseModel, extra="forbid"):
+    """How to stream."""
+
+    include_usage: bool = Field(False, description="End with a chunk that counts the tokens.")
+    include_obfuscation: bool | None = Field(None, description="Accepted; changes nothing.")
+
+
+class SamplingBody(EndpointBody):
+    """A request for text."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    n: int | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    stream: Stream = None
+    stream_options: StreamOptions | None = None
+    presence_penalty: float | None = Field(None, description="Only 0.")
+    frequency_penalty: float | None = Field(None, description="Only 0.")
+    logit_bias: dict[str, float] | None = Field(None, description="Only empty.")
+
+    @field_validator("presence_penalty", "frequency_penalty", "logit_bias")
+    @classmethod
+    def _changes_nothing(cls, value: Any) -> Any:
+        if value:
+            raise ValueError("not supported; leave it out")
+        return value
+
+    def refuse_with_stream(self, *names: str) -> None:
+        """Raises Invalid if a field is given that a stream does not serve."""
+        for name in names:
+            if self.stream and getattr(self, name):
+                raise Invalid(f"{name}: not served together with stream", param=name)
+
+    def sampling(self, *more: str) -> dict[str, Any]:
+        """The fields that a text model takes as they are, those that were given."""
+        names = ("temperature", "top_p", "n", "stop", "seed", *more)
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+
+class Usage(BaseModel):
+    """Tokens read and written."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+def usage(made: Iterable[Output]) -> Usage:
+    """The tokens of outputs."""
+    outputs = list(made)
+    # A prompt is read once, however many continuations it has.
+    read = sum(output.facts["prompt_tokens"] for output in outputs if output.index == 0)
+    written = sum(output.facts["completion_tokens"] for output in outputs)
+    return Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)

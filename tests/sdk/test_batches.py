@@ -1,0 +1,212 @@
+"""Batches, with OpenAI's own client: from the upload of a file to its results, and every way in
+which one may be refused.
+"""
+
+import json
+import time
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+from openai.types import Batch
+
+from tests.ledger import assert_sound
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+
+
+def line(custom_id: str, url: str = COMPLETIONS, **body: Any) -> dict[str, Any]:
+    told = {"model": "stories", "prompt": "Once", "max_tokens": 4, **body}
+    if url == CHAT:
+        del told["prompt"]
+        told.setdefault("messages", [{"role": "user", "content": "Hello"}])
+    return {"custom_id": custom_id, "method": "POST", "url": url, "body": told}
+
+
+def jsonl(*lines: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(each).encode() + b"\n" for each in lines)
+
+
+def submit(client: OpenAI, content: bytes, endpoint: Any = COMPLETIONS, **fields: Any) -> Batch:
+    file = client.files.create(file=("batch.jsonl", content), purpose="batch")
+    return client.batches.create(
+        input_file_id=file.id, endpoint=endpoint, completion_window="24h", **fields
+    )
+
+
+def ended(client: OpenAI, batch: Batch, within_s: float = 120) -> Batch:
+    ends_at = time.monotonic() + within_s
+    while batch.status not in {"completed", "failed", "cancelled", "expired"}:
+        assert time.monotonic() < ends_at, batch
+        time.sleep(0.05)
+        batch = client.batches.retrieve(batch.id)
+    return batch
+
+
+def lines_of(client: OpenAI, file_id: str | None) -> list[dict[str, Any]]:
+    assert file_id is not None
+    return [json.loads(each) for each in client.files.content(file_id).text.splitlines()]
+
+
+def test_every_request_of_a_file_is_answered_in_its_order(client: OpenAI) -> None:
+    requests = [line(f"request {n}", CHAT, seed=n) for n in range(5)]
+
+    batch = ended(client, submit(client, jsonl(*requests), CHAT, metadata={"order": "7"}))
+
+    assert (batch.object, batch.status, batch.endpoint) == ("batch", "completed", CHAT)
+    assert batch.metadata == {"order": "7"}
+    assert batch.request_counts is not None
+    assert batch.request_counts.to_dict() == {"total": 5, "completed": 5, "failed": 0}
+    assert (batch.error_file_id, batch.errors) == (None, None)
+    told = lines_of(client, batch.output_file_id)
+    assert [each["custom_id"] for each in told] == [each["custom_id"] for each in requests]
+    for request, each in zip(requests, told, strict=True):
+        assert (each["error"], each["response"]["status_code"]) == (None, 200)
+        same = client.chat.completions.create(**request["body"])
+        body = each["response"]["body"]
+        assert body["choices"] == [choice.to_dict() for choice in same.choices]
+        assert body["object"] == "chat.completion"
+    assert batch.usage is not None
+    assert batch.usage.output_tokens == 20
+    assert_sound()
+
+
+def test_times_follow_each_other(client: OpenAI) -> None:
+    batch = ended(client, submit(client, jsonl(line("a"))))
+
+    moments = [
+        batch.created_at,
+        batch.in_progress_at,
+        batch.finalizing_at,
+        batch.completed_at,
+        batch.expires_at,
+    ]
+    assert None not in moments
+    assert moments == sorted(moments, key=lambda moment: moment or 0)
+    assert batch.expires_at == pytest.approx(batch.created_at + 24 * 3600, abs=5)
+    assert (batch.failed_at, batch.cancelled_at, batch.expired_at) == (None, None, None)
+
+
+def test_a_request_that_fails_stands_in_the_error_file(client: OpenAI) -> None:
+    long = "word " * 2000
+
+    batch = ended(client, submit(client, jsonl(line("good"), line("bad", prompt=long))))
+
+    assert batch.status == "completed"
+    assert batch.request_counts is not None
+    assert batch.request_counts.to_dict() == {"total": 2, "completed": 1, "failed": 1}
+    assert [each["custom_id"] for each in lines_of(client, batch.output_file_id)] == ["good"]
+    (bad,) = lines_of(client, batch.error_file_id)
+    assert (bad["custom_id"], bad["response"]) == ("bad", None)
+    assert bad["error"]["code"] == "invalid_value"
+    assert "context" in bad["error"]["message"]
+
+
+def test_a_batch_of_which_all_fail_has_completed_without_an_output_file(client: OpenAI) -> None:
+    batch = ended(client, submit(client, jsonl(line("bad", prompt="word " * 2000))))
+
+    assert (batch.status, batch.output_file_id) == ("completed", None)
+    assert len(lines_of(client, batch.error_file_id)) == 1
+
+
+GOOD = line("a")
+LONG = line("long", user="x" * 10_000_000)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + jsonl(GOOD),
+        jsonl(GOOD).replace(b"\n", b"\r\n") + b"\r\n  \r\n",
+        jsonl(GOOD).rstrip(b"\n"),
+        jsonl(LONG),
+    ],
+    ids=["byte-order mark", "carriage returns", "no newline at the end", "a line of 10 MB"],
+)
+def test_files_as_they_come_are_read(client: OpenAI, content: bytes) -> None:
+    batch = ended(client, submit(client, content))
+
+    assert (batch.status, batch.errors) == ("completed", None)
+    assert len(lines_of(client, batch.output_file_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "faults"),
+    [
+        (jsonl(GOOD, line("a")), [(2, "line 2.custom_id")]),
+        (jsonl(GOOD, line("b", model="other")), [(2, "line 2.body.model")]),
+        (jsonl(GOOD, line("b", CHAT)), [(2, "line 2.url")]),
+        (jsonl(line("a", model="none")), [(None, "model")]),
+        (jsonl(GOOD, {**line("b"), "method": "GET"}), [(2, "line 2.method")]),
+        (jsonl(GOOD, {**line("b"), "more": 1}), [(2, "line 2.more")]),
+        (jsonl({"custom_id": "a"}), [(1, "line 1.body")]),
+        (jsonl(GOOD, {**line("b"), "custom_id": 3}), [(2, "line 2.custom_id")]),
+        (jsonl(GOOD, line("b", temperature=9)), [(2, "line 2.body.temperature")]),
+        (jsonl(GOOD, line("b", prompt=["a", "b"])), [(2, "line 2.body.prompt")]),
+        (jsonl(GOOD, line("b", stream=True)), [(2, "line 2.body.stream")]),
+        (jsonl(GOOD) + b"\n[1]\n{]\n\xff\xfe\n", [(3, "line 3"), (4, "line 4"), (5, "line 5")]),
+        (b"\n \n", [(None, "input_file")]),
+    ],
+    ids=[
+        "a custom_id twice",
+        "two models",
+        "another endpoint",
+        "no such model",
+        "another method",
+        "an unknown field",
+        "no body",
+        "a custom_id that is no text",
+        "a value out of range",
+        "two prompts",
+        "a stream",
+        "no JSON, not UTF-8",
+        "no lines",
+    ],
+)
+def test_a_bad_file_fails_whole_and_every_bad_line_is_named(
+    client: OpenAI, content: bytes, faults: list[tuple[int | None, str]]
+) -> None:
+    batch = ended(client, submit(client, content))
+
+    assert (batch.status, batch.output_file_id, batch.error_file_id) == ("failed", None, None)
+    assert batch.failed_at is not None
+    assert batch.errors is not None
+    assert batch.errors.data is not None
+    assert [(each.line, each.param) for each in batch.errors.data] == faults
+    assert all(each.code and each.message for each in batch.errors.data)
+    assert batch.request_counts is not None
+    assert batch.request_counts.total == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"endpoint": "/v1/audio/speech"}, "endpoint"),
+        ({"endpoint": "/v1/nothing"}, "endpoint"),
+        ({"completion_window": "90d"}, "completion_window"),
+        ({"input_file_id": "file-none"}, "input_file_id"),
+    ],
+)
+def test_a_bad_batch_is_refused_at_once(client: OpenAI, change: dict[str, Any], param: str) -> None:
+    asked: dict[str, Any] = {"endpoint": COMPLETIONS, "completion_window": "24h"}
+    asked["input_file_id"] = client.files.create(file=("a.jsonl", b"{}"), purpose="batch").id
+
+    with pytest.raises(openai.APIStatusError) as refused:
+        client.batches.create(**{**asked, **change})
+
+    assert refused.value.status_code in {400, 404}
+    assert refused.value.param == param
+    assert list(client.batches.list()) == []
+
+
+def test_batches_are_listed_and_no_other_jobs(client: OpenAI) -> None:
+    client.completions.create(model="stories", prompt="Once", max_tokens=2)
+    made = [submit(client, jsonl(line("a"))).id for _ in range(5)]
+
+    found = [batch.id for batch in client.batches.list(limit=2)]
+
+    assert found == made[::-1]
+    with pytest.raises(openai.NotFoundError):
+        client.batches.retrieve("job_none")

@@ -1,0 +1,119 @@
+"""Chat completions and streams, with OpenAI's own client."""
+
+import time
+
+import openai
+import pytest
+from openai import OpenAI
+from openai.types.chat import ChatCompletionMessageParam
+
+from shared.chat import render
+
+MESSAGES: list[ChatCompletionMessageParam] = [
+    {"role": "system", "content": "You tell stories."},
+    {"role": "user", "content": [{"type": "text", "text": "Once upon"}]},
+]
+ASKED = {"model": "stories", "messages": MESSAGES, "max_tokens": 24, "seed": 5}
+
+
+def test_a_reply_is_what_the_plain_template_is_continued_with(client: OpenAI) -> None:
+    reply = client.chat.completions.create(**ASKED, n=2)
+
+    prompt = render([dict(one) for one in MESSAGES], add_generation_prompt=True)
+    plain = client.completions.create(
+        model="stories", prompt=prompt, max_tokens=24, seed=5, stop=["\nuser:"]
+    )
+    assert (reply.object, len(reply.choices)) == ("chat.completion", 2)
+    assert reply.choices[0].message.role == "assistant"
+    assert reply.choices[0].message.content == plain.choices[0].text.removeprefix(" ")
+    assert reply.choices[0].finish_reason == "length"
+    assert reply.usage is not None
+    assert reply.usage.completion_tokens == 48
+
+
+def test_log_probabilities_come_with_each_token(client: OpenAI) -> None:
+    reply = client.chat.completions.create(**ASKED, logprobs=True, top_logprobs=2)
+
+    told = reply.choices[0].logprobs
+    assert told is not None
+    assert told.content is not None
+    assert "".join(one.token for one in told.content).strip() == (
+        reply.choices[0].message.content or ""
+    )
+    assert all(len(one.top_logprobs) == 2 and one.logprob <= 0 for one in told.content)
+
+
+def test_a_streamed_reply_is_the_same_and_grows_token_by_token(client: OpenAI) -> None:
+    whole = client.chat.completions.create(**ASKED, n=2)
+
+    chunks = list(
+        client.chat.completions.create(
+            **ASKED, n=2, stream=True, stream_options={"include_usage": True}
+        )
+    )
+
+    for index, choice in enumerate(whole.choices):
+        mine = [one for chunk in chunks for one in chunk.choices if one.index == index]
+        assert "".join(one.delta.content or "" for one in mine) == choice.message.content
+        assert mine[0].delta.role == "assistant"
+        assert [one.finish_reason for one in mine][-1] == choice.finish_reason
+        assert len(mine) > 8
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage == whole.usage
+
+
+def test_a_streamed_completion_stops_before_its_stop_text(client: OpenAI) -> None:
+    asked = {"model": "stories", "prompt": "Once upon a time", "max_tokens": 60, "seed": 1}
+    free = client.completions.create(**asked).choices[0].text
+    stop = free[len(free) // 2 :][:6]
+    whole = client.completions.create(**asked, stop=[stop]).choices[0]
+
+    chunks = list(client.completions.create(**asked, stop=[stop], stream=True))
+
+    assert "".join(chunk.choices[0].text for chunk in chunks) == whole.text
+    assert stop not in whole.text
+    assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_a_client_that_leaves_cancels_its_call(client: OpenAI) -> None:
+    asked = {"model": "stories", "prompt": "Once", "max_tokens": 400, "n": 16}
+
+    stream = client.completions.create(**asked, stream=True)
+    job = next(iter(stream)).id
+    stream.close()
+
+    assert state_of(client, job) == "cancelled"
+
+
+def state_of(client: OpenAI, job: str, within_s: float = 30) -> str:
+    """The state of a job once it is over."""
+    url = str(client.base_url).replace("/v1/", f"/api/v1/jobs/{job}")
+    ends_at = time.monotonic() + within_s
+    while True:
+        state = client.get(url, cast_to=dict)["state"]
+        if state in {"cancelled", "succeeded", "failed"} or time.monotonic() > ends_at:
+            return str(state)
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].role"),
+        ({"tools": []}, "tools"),
+        ({"frequency_penalty": 1}, "frequency_penalty"),
+        ({"response_format": {"type": "json_object"}}, "response_format.type"),
+        ({"max_tokens": 100_000}, "max_tokens"),
+        ({"stream": True, "max_tokens": 100_000}, "max_tokens"),
+        ({"messages": [{"role": "user", "content": "word " * 2000}]}, "messages"),
+        ({"messages": [{"role": "user", "content": "word " * 2000}], "stream": True}, "messages"),
+    ],
+)
+def test_what_is_not_served_is_refused_by_name(
+    client: OpenAI, change: dict[str, object], param: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(**{**ASKED, **change})
+
+    assert refused.value.param == param

@@ -1,0 +1,142 @@
+"""Lines of an input file: each an item, in the native form or as a request to an endpoint."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared.endpoint import Endpoint, EndpointBody
+from shared.errors import Invalid, TooLarge
+from shared.services.invalid import UnknownField, invalid
+from shared.services.items import MOST_FAULTS, Fault, InvalidItems, Wanted, within
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MOST_BYTES = 16 * 1024 * 1024
+"""Of one line: more would not be a request but an accident."""
+
+Read = Callable[[dict[str, Any], int], Wanted]
+"""Turns the object of a line, with its number, into an item. Raises Invalid."""
+
+
+def wanted(source: Iterable[bytes], most: int, read: Read) -> Iterator[Wanted | Fault]:
+    """The items of a JSONL file; blank lines and a byte-order mark are passed over.
+
+    Raises TooLarge past `most` lines.
+    """
+    for number, raw in enumerate(source, 1):
+        if number > most:
+            raise TooLarge(f"input_file: more than {most} lines", param="input_file")
+        line = raw.removeprefix(_BYTE_ORDER_MARK).strip()
+        if not line:
+            continue
+        try:
+            yield read(_object(line), number)
+        except Invalid as error:
+            yield Fault(_at(number, error), number)
+
+
+def _at(number: int, error: Invalid) -> Invalid:
+    where = f"line {number}"
+    if error.param is not None:
+        return within(where, error)
+    return type(error)(f"{where}: {error.message}", param=where)
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    if len(line) > _MOST_BYTES:
+        raise Invalid(f"longer than {_MOST_BYTES} bytes")
+    try:
+        value = json.loads(line)
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Invalid(f"not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Invalid("must be a JSON object")
+    return value
+
+
+def native(value: dict[str, Any], number: int) -> Wanted:
+    """`{"custom_id", "params"}`."""
+    _refuse_unknown(value, {"custom_id", "params"})
+    return Wanted(_required(value, "params", dict), _custom_id(value), number)
+
+
+class Requests:
+    """`{"custom_id", "method", "url", "body"}`: lines of a batch, all for one model."""
+
+    def __init__(self, endpoint: Endpoint, model: str, config: Mapping[str, Any]):
+        self.endpoint = endpoint
+        self.model = model
+        self.config = config
+
+    def __call__(self, value: dict[str, Any], number: int) -> Wanted:
+        body = self._body(value)
+        if body.model != self.model:
+            raise Invalid(
+                f"body.model: {body.model!r} is not the model of the lines before, "
+                f"{self.model!r}; a batch has one",
+                param="body.model",
+            )
+        if getattr(body, "stream", None):
+            raise Invalid("body.stream: a line of a batch is not streamed", param="body.stream")
+        try:
+            items = body.params(self.config)
+        except Invalid as error:
+            raise within("body", error) from None
+        if len(items) > 1:
+            raise Invalid("body.prompt: give one prompt a line", param="body.prompt")
+        custom_id = _required(value, "custom_id", str)
+        return Wanted(items[0], custom_id, number, body.form(), "body")
+
+    def _body(self, value: dict[str, Any]) -> EndpointBody:
+        _refuse_unknown(value, {"custom_id", "method", "url", "body"})
+        if value.get("method", "POST") != "POST":
+            raise Invalid("method: must be POST", param="method")
+        if value.get("url") != self.endpoint.path:
+            raise Invalid(
+                f"url: must be {self.endpoint.path}, the endpoint of the batch", param="url"
+            )
+        try:
+            return self.endpoint.body.model_validate(_required(value, "body", dict))
+        except ValidationError as error:
+            raise invalid(error, "body") from None
+
+
+def first_model(source: Iterable[bytes]) -> str:
+    """The model that the first request of a batch's input file names. Raises InvalidItems or
+    Invalid when none does.
+    """
+    faults: list[Fault] = []
+    for number, raw in enumerate(source, 1):
+        line = raw.removeprefix(_BYTE_ORDER_MARK).strip()
+        if not line:
+            continue
+        try:
+            return str(_required(_required(_object(line), "body", dict), "model", str))
+        except Invalid as error:
+            faults.append(Fault(_at(number, error), number))
+        if len(faults) == MOST_FAULTS:
+            break
+    if faults:
+        raise InvalidItems(faults)
+    raise Invalid("input_file: it has no lines", param="input_file")
+
+
+def _custom_id(value: dict[str, Any]) -> str | None:
+    return None if value.get("custom_id") is None else _required(value, "custom_id", str)
+
+
+_CALLED: dict[type[Any], str] = {dict: "an object", str: "a string"}
+
+
+def _required(value: dict[str, Any], name: str, type_: type[Any]) -> Any:
+    found = value.get(name)
+    if not isinstance(found, type_):
+        raise Invalid(f"{name}: must be {_CALLED[type_]}", param=name)
+    return found
+
+
+def _refuse_unknown(value: dict[str, Any], known: set[str]) -> None:
+    for name in value:
+        if name not in known:
+            raise UnknownField(f"{name}: there is no such field", param=name)

@@ -1,0 +1,113 @@
+"""Result files of a job: a line for each item that is done, and for each that is not."""
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from shared.endpoint import Endpoint, Made
+from shared.endpoints import endpoint
+from shared.services import batches, items
+from shared.settings import settings
+from shared.states import ItemState
+from shared.storage import read
+from shared.tables.job import Item, Job
+from shared.tables.output import Output
+from worker.lease import Lease
+
+_AHEAD = 256
+"""Items whose outputs are read at once."""
+_READERS = 16
+
+Done = tuple[Item, list[Output]]
+
+
+def output_lines(session: Session, job: Job, lease: Lease, usage: batches.Usage) -> Iterator[str]:
+    """A line for each item that is done; adds its tokens to `usage`. Memory stays flat."""
+    served = endpoint(job.endpoint) if job.endpoint is not None else None
+    done = items.done_items(session, job)
+    with ThreadPoolExecutor(_READERS, "results") as pool:
+        while some := list(islice(done, _AHEAD)):
+            lease.check()
+            for line in pool.map(lambda one: _line(job, served, *one), some):
+                usage.add(line)
+                yield json.dumps(line, ensure_ascii=False)
+
+
+def _line(
+    job: Job, served: Endpoint | None, item: Item, outputs: Sequence[Output]
+) -> dict[str, Any]:
+    if served is None:
+        described = [_describe(output) for output in outputs]
+        return {"custom_id": item.custom_id, "item": item.seq, "outputs": described}
+    made = Made(
+        id=_request_id(item),
+        created=int(job.created_at.timestamp()),
+        form=item.form or {},
+        items=[(item, outputs)],
+        content=lambda output: read(output.key),
+        base_url=settings().public_url or str(job.params.get("base_url", "")),
+    )
+    response = {
+        "status_code": 200,
+        "request_id": job.request_id,
+        "body": served.answer(made),
+    }
+    return {
+        "id": made.id,
+        "custom_id": item.custom_id,
+        "response": response,
+        "error": None,
+    }
+
+
+def _request_id(item: Item) -> str:
+    return f"batch_req_{item.id}"
+
+
+def _describe(output: Output) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "id": output.id,
+        "index": output.index,
+        "media_type": output.media_type,
+        "sha256": output.sha256,
+        "seed": output.seed,
+        **output.facts,
+    }
+    if output.media_type.startswith("text/"):
+        told["text"] = read(output.key).decode()
+    return told
+
+
+_CODES = {ItemState.CANCELLED: "batch_cancelled", ItemState.EXPIRED: "batch_expired"}
+
+
+def error_lines(session: Session, job: Job, lease: Lease) -> Iterator[str]:
+    """A line for each item that is not done."""
+    for item in items.undone_items(session, job):
+        lease.check()
+        if job.endpoint is None:
+            error = item.error or {
+                "code": f"item_{item.state}",
+                "message": f"The item was {item.state}.",
+            }
+            line = {"custom_id": item.custom_id, "item": item.seq, "error": error}
+        else:
+            line = _request_error(item)
+        yield json.dumps(line, ensure_ascii=False)
+
+
+def _request_error(item: Item) -> dict[str, Any]:
+    error = item.error or {
+        "code": _CODES.get(ItemState(item.state), "batch_failed"),
+        "message": f"This request was {item.state} before it was done.",
+    }
+    return {
+        "id": _request_id(item),
+        "custom_id": item.custom_id,
+        "response": None,
+        "error": {"code": error["code"], "message": error["message"]},
+    }
