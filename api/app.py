@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from api import auth, errors, requests
 from api.dashboard.app import add_dashboard
-from api.openai import batches, chat, completions, files, images
+from api.openai import batches, chat, completions, files, images, uploads
 from api.openai import models as openai_models
 from api.routes import (
     datasets,
@@ -40,6 +40,7 @@ INFO = {
 BLUEPRINTS = (
     files.blueprint,
     batches.blueprint,
+    uploads.blueprint,
     completions.blueprint,
     chat.blueprint,
     images.blueprint,

@@ -13,7 +13,6 @@ from api import requests
 from api.requests import require_json
 from shared.errors import AtelierError, Invalid, Retryable, TooLarge
 from shared.services.invalid import invalid
-from shared.settings import settings
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +104,10 @@ def _ours(error: AtelierError) -> Response:
 
 
 def _too_large(_: RequestEntityTooLarge) -> Response:
-    if requests.is_file(request):
-        limit = settings().file_limit
-        return _ours(TooLarge(f"The file is larger than the limit of {limit} bytes.", param="file"))
+    large = requests.large_body(request)
+    if large is not None:
+        told = f"The {large.noun} is larger than the limit of {large.most_bytes} bytes."
+        return _ours(TooLarge(told, param=large.field))
     limit = request.max_content_length or 0
     return _ours(TooLarge(f"The body is larger than the limit of {limit} bytes."))
 

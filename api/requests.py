@@ -3,16 +3,21 @@ safety.
 """
 
 import logging
+import re
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from flask import Flask, Request, Response, g, request
 from flask.json.provider import DefaultJSONProvider
+from flask_openapi import FileStorage
+from pydantic import AfterValidator
 from ulid import ULID
 from werkzeug.exceptions import BadRequest
 
 from shared.errors import Invalid
 from shared.log import begin
+from shared.services.uploads import PART_BYTES
 from shared.settings import settings
 
 log = logging.getLogger("api.access")
@@ -23,6 +28,7 @@ _FORM_BYTES = 64 * 1024
 """A form of the dashboard."""
 _MULTIPART = "multipart/form-data"
 _FILES = "/v1/files"
+_PARTS = re.compile(r"/v1/uploads/[^/]+/parts")
 
 
 class _Json(DefaultJSONProvider):
@@ -58,15 +64,39 @@ def _begin() -> None:
 
 
 def _limit() -> int:
-    if is_file(request):
-        return settings().file_limit + _FORM_OVERHEAD_BYTES
+    large = large_body(request)
+    if large is not None:
+        return large.most_bytes + _FORM_OVERHEAD_BYTES
     # Anybody may send the form of the sign-in.
     return _FORM_BYTES if request.path.startswith("/dashboard") else settings().body_limit
 
 
-def is_file(sent: Request) -> bool:
-    """Whether a request uploads a file: the only body that may be large."""
-    return sent.path == _FILES and sent.mimetype == _MULTIPART
+@dataclass(frozen=True)
+class LargeBody:
+    """What of a form may be large."""
+
+    field: str
+    noun: str
+    most_bytes: int
+
+
+def large_body(sent: Request) -> LargeBody | None:
+    """What of a request may be large: a file, or a part of one, and nothing else."""
+    if sent.mimetype != _MULTIPART:
+        return None
+    if sent.path == _FILES:
+        return LargeBody("file", "file", settings().file_limit)
+    return LargeBody("data", "part", PART_BYTES) if _PARTS.fullmatch(sent.path) else None
+
+
+def _refuse_text(sent: object) -> object:
+    if isinstance(sent, str):
+        raise ValueError("must be sent as a file")
+    return sent
+
+
+SentFile = Annotated[FileStorage, AfterValidator(_refuse_text)]
+"""A file of a form."""
 
 
 def _end(response: Response) -> Response:

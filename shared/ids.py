@@ -11,6 +11,8 @@ PREFIXES = {
     "key": "key_",
     "user": "user_",
     "file": "file-",
+    "upload": "upload_",
+    "part": "part_",
     "dataset": "dataset_",
     "job": "job_",
     "model": "model_",

@@ -177,6 +177,19 @@ class DatasetState(StrEnum):
     """Its files were refused; the report says why. Nothing is kept of it."""
 
 
+class UploadState(StrEnum):
+    """Where an upload stands. All but the first are final."""
+
+    PENDING = "pending"
+    """It takes parts."""
+    COMPLETED = "completed"
+    """Its parts have become a file."""
+    CANCELLED = "cancelled"
+    """Given up by its client; nothing is kept of it."""
+    EXPIRED = "expired"
+    """Not completed within an hour; nothing is kept of it."""
+
+
 class OutputState(StrEnum):
     """Where an output stands between model and client."""
 

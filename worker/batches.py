@@ -41,7 +41,7 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
     lease.enter(Stage.LOAD)
     with transaction() as session:
         job = jobs.get(session, item.tenant_id, item.job_id)
-        file = files.get(session, item.tenant_id, str(job.input_file_id), param="input_file")
+        file = files.held(session, item.tenant_id, str(job.input_file_id), param="input_file")
     checked = _Checked()
     try:
         model, version, read = _reader(job, file)

@@ -45,7 +45,7 @@ def ingest(item: Claimed, lease: Lease) -> Conclude:
     with transaction() as session:
         job = jobs.get(session, item.tenant_id, item.job_id)
         dataset = datasets.get(session, item.tenant_id, str(job.dataset_id))
-        rows = [files.get(session, item.tenant_id, id_, param="files") for id_ in dataset.files]
+        rows = [files.held(session, item.tenant_id, id_, param="files") for id_ in dataset.files]
     scratch = Path(tempfile.mkdtemp(prefix="atelier-ingest-"))
     try:
         sources = [_fetch(row, scratch, position, lease) for position, row in enumerate(rows)]

@@ -87,6 +87,8 @@ HOURLY: tuple[Callable[[], None], ...] = (
     upkeep.reconcile_objects,
     upkeep.forget_jobs,
     upkeep.forget_events,
+    upkeep.forget_files,
+    upkeep.tidy_uploads,
 )
 """Passes that walk through the storage."""
 

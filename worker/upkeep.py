@@ -1,4 +1,6 @@
-"""Upkeep, hourly: needless checkpoints, objects without rows, jobs past their retention."""
+"""Upkeep, hourly: needless checkpoints, objects without rows, jobs past their retention, files
+that expired, what uploads left.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -6,11 +8,12 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from shared.db import reading, transaction
-from shared.services import models, retention
+from shared.services import files, leftovers, models, retention, uploads
 from shared.services.events import add_event
 from shared.services.outputs import ITEMS_PER_FOLDER
 from shared.settings import settings
 from shared.storage import storage
+from shared.tables.upload import Upload
 from worker.cache import remove
 
 log = logging.getLogger(__name__)
@@ -106,3 +109,48 @@ def forget_events() -> None:
     """Delete webhook events that are past their time."""
     with transaction() as session:
         retention.forget_events(session, settings().event_days)
+
+
+def forget_files() -> None:
+    """Delete files that have expired, but none that accepted work still reads."""
+    while True:
+        with reading() as session:
+            expired = files.expired(session)
+        if not expired:
+            return
+        for file_id in expired:
+            with transaction() as session:
+                key = files.forget(session, file_id)
+                if key is not None:
+                    # Before the row is gone for good: should this fail, it is found again.
+                    storage().delete(key)
+
+
+def tidy_uploads() -> None:
+    """Delete the parts of uploads that have ended, and a day later whatever else they left."""
+    with transaction() as session:
+        leftovers.expire(session)
+    while True:
+        with reading() as session:
+            over = leftovers.with_parts(session)
+        if not over:
+            break
+        for upload_id in over:
+            leftovers.clear(upload_id)
+    while True:
+        with reading() as session:
+            outdated = leftovers.outdated(session)
+        if not outdated:
+            return
+        for upload in outdated:
+            _forget_upload(upload)
+
+
+def _forget_upload(upload: Upload) -> None:
+    """What a request that was lost half-way has stored has no row, or was never named by one."""
+    with transaction() as session:
+        kept = leftovers.key_of_file(session, upload)
+        for stored in storage().list(f"{uploads.folder(upload.tenant_id, upload.id)}/"):
+            if stored.key != kept:
+                storage().delete(stored.key)
+        leftovers.forget(session, upload.id)

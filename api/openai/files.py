@@ -1,9 +1,9 @@
 """Files, in the shapes of the OpenAI API: batches of items, and what data sets are made from."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from flask import Response, jsonify, request
-from flask_openapi import APIBlueprint, FileStorage, Tag
+from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
@@ -12,7 +12,8 @@ from api.auth import caller, needs
 from api.contents import send
 from api.creates import create_once
 from api.pagination import ListAnswer, ListQuery, answer_list
-from api.times import seconds
+from api.requests import SentFile
+from api.times import seconds, seconds_or_none
 from shared.db import reading, transaction
 from shared.errors import Invalid
 from shared.services import files, quotas
@@ -29,7 +30,22 @@ blueprint = APIBlueprint(
     abp_security=[{"key": []}],
 )
 
+_ANCHOR, _SECONDS = "expires_after[anchor]", "expires_after[seconds]"
+"""As forms name the fields of an object."""
+
 Purpose = Literal["batch", "fine-tune", "user_data", "vision", "evals", "assistants"]
+
+Lifetime = Annotated[int, Field(ge=3600, le=2_592_000)]
+"""Seconds: an hour to thirty days."""
+
+
+class ExpiresAfter(BaseModel):
+    """When a file is to be deleted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anchor: Literal["created_at"]
+    seconds: Lifetime
 
 
 class FileForm(BaseModel):
@@ -37,8 +53,21 @@ class FileForm(BaseModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    file: FileStorage
+    file: SentFile
     purpose: Purpose = Field(description="`fine-tune` for data sets, `batch` for items.")
+    anchor: Literal["created_at"] | None = Field(
+        None, alias=_ANCHOR, description="With `expires_after[seconds]`: what they count from."
+    )
+    seconds: Lifetime | None = Field(
+        None, alias=_SECONDS, description="Deleted so long after; absent: kept."
+    )
+
+    def lifetime_s(self) -> int | None:
+        """How long the file lives. Raises Invalid when only half of it is said."""
+        if (self.anchor is None) != (self.seconds is None):
+            missing = _ANCHOR if self.anchor is None else _SECONDS
+            raise Invalid(f"{missing}: expires_after needs both its fields", param=missing)
+        return self.seconds
 
 
 class FileAnswer(BaseModel):
@@ -48,10 +77,12 @@ class FileAnswer(BaseModel):
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
+    expires_at: int | None = Field(description="When it is deleted; null: it is kept.")
     filename: str
     purpose: str
     sha256: str
     status: Literal["processed"] = "processed"
+    status_details: None = Field(None, description="Always null: no file is kept that is not good.")
 
 
 class DeletedAnswer(BaseModel):
@@ -81,6 +112,7 @@ def show_file(file: File) -> FileAnswer:
         id=file.id,
         bytes=file.bytes,
         created_at=seconds(file.created_at),
+        expires_at=seconds_or_none(file.expires_at),
         filename=file.filename,
         purpose=file.purpose,
         sha256=file.sha256,
@@ -90,22 +122,27 @@ def show_file(file: File) -> FileAnswer:
 @blueprint.post("", responses={200: FileAnswer}, summary="Upload a file")
 @needs(Scope.TRAIN, Scope.GENERATE)
 def create_file(form: FileForm) -> Response:
-    upload = request.files.get("file")
-    if upload is None:
-        raise Invalid("file: must be sent as a file", param="file")
-    filename = upload.filename or "upload"
-    limit = settings().file_limit
+    filename = form.file.filename or "upload"
+    limit, lifetime_s = settings().file_limit, form.lifetime_s()
     with reading() as session:
         quotas.check_bytes(session, caller().tenant_id, request.content_length or 0)
-    file = files.store(caller().tenant_id, form.purpose, filename, upload.stream, limit)
+    file = files.store(
+        caller().tenant_id, form.purpose, filename, form.file.stream, limit, lifetime_s
+    )
 
     def create(session: Session) -> tuple[FileAnswer, None]:
+        quotas.take_bytes(session, file.tenant_id, file.bytes)
         session.add(file)
         session.flush()
         session.refresh(file)
         return show_file(file), None
 
-    asked = {"purpose": form.purpose, "filename": filename, "sha256": file.sha256}
+    asked = {
+        "purpose": form.purpose,
+        "filename": filename,
+        "sha256": file.sha256,
+        "lifetime_s": lifetime_s,
+    }
     kept = False
     try:
         response = create_once(200, create, asked)

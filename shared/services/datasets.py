@@ -44,7 +44,7 @@ def create(
     if not file_ids:
         raise Invalid("files: name at least one uploaded file", param="files")
     for position, file_id in enumerate(file_ids):
-        files.get(session, tenant_id, file_id, param=f"files[{position}]")
+        files.hold(session, tenant_id, file_id, param=f"files[{position}]")
     try:
         chosen = options_for(Modality(modality)).model_validate(options)
     except ValidationError as error:

@@ -1,22 +1,52 @@
 """Files: uploaded by clients, or written by jobs for them."""
 
-from typing import IO
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import IO, Any
 
-from sqlalchemy import any_, select
+from sqlalchemy import ColumnElement, Select, any_, exists, func, or_, select
+from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
 from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import new_id
 from shared.services.pages import Cursor, Page, page
-from shared.states import DatasetState, JobState
+from shared.states import FINAL_JOB_STATES, DatasetState, JobState
 from shared.storage import BINARY, HashingReader, storage
 from shared.tables.dataset import Dataset
 from shared.tables.file import File
 from shared.tables.job import Job
 
+_AT_ONCE = 50
+
+_LIVES = or_(File.expires_at.is_(None), File.expires_at > func.now())
+_READ_BY_DATASET = exists().where(
+    Dataset.tenant_id == File.tenant_id,
+    Dataset.state == DatasetState.PREPARING,
+    any_(Dataset.files) == File.id,
+)
+
+
+def _read_by_job(stands: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether a job that stands so has the file as its input."""
+    mine = Job.tenant_id == File.tenant_id, Job.input_file_id == File.id
+    return exists().where(*mine, stands)
+
+
+_EXPIRED = (
+    File.expires_at <= func.now(),
+    ~_read_by_job(Job.state.not_in(sorted(FINAL_JOB_STATES))),
+    ~_READ_BY_DATASET,
+)
+
 
 def store(
-    tenant_id: str, purpose: str, filename: str, source: IO[bytes], limit: int | None = None
+    tenant_id: str,
+    purpose: str,
+    filename: str,
+    source: IO[bytes],
+    limit: int | None = None,
+    lifetime_s: int | None = None,
 ) -> File:
     """Stream a file into storage and give its row, not yet added to a session.
 
@@ -40,12 +70,40 @@ def store(
         bytes=reader.bytes,
         sha256=reader.sha256,
         key=key,
+        expires_at=expiry(lifetime_s),
     )
 
 
+def expiry(lifetime_s: int | None) -> ColumnElement[Any] | None:
+    """When a file whose row is added now expires, by the database's clock."""
+    return None if lifetime_s is None else func.now() + timedelta(seconds=lifetime_s)
+
+
 def get(session: Session, tenant_id: str, id_: str, *, param: str | None = None) -> File:
-    """A tenant's file. Raises NotFound."""
-    found = session.scalar(select(File).where(File.id == id_, File.tenant_id == tenant_id))
+    """A tenant's file. Raises NotFound, also when it has expired."""
+    return _one(session, _own(tenant_id, id_).where(_LIVES), id_, param)
+
+
+def hold(session: Session, tenant_id: str, id_: str, *, param: str) -> File:
+    """A file that work is being accepted for: nobody deletes it before the transaction is over.
+
+    Raises NotFound.
+    """
+    chosen = _own(tenant_id, id_).where(_LIVES)
+    return _one(session, chosen.with_for_update(read=True, key_share=True), id_, param)
+
+
+def held(session: Session, tenant_id: str, id_: str, *, param: str) -> File:
+    """A file that accepted work reads, though it may have expired since. Raises NotFound."""
+    return _one(session, _own(tenant_id, id_), id_, param)
+
+
+def _own(tenant_id: str, id_: str) -> Select[File]:
+    return select(File).where(File.id == id_, File.tenant_id == tenant_id)
+
+
+def _one(session: Session, chosen: Select[File], id_: str, param: str | None) -> File:
+    found = session.scalar(chosen)
     if found is None:
         named = f"{param}: no file {id_!r}" if param else f"No file {id_!r}."
         raise NotFound(named, param=param)
@@ -54,7 +112,7 @@ def get(session: Session, tenant_id: str, id_: str, *, param: str | None = None)
 
 def list_files(session: Session, tenant_id: str, cursor: Cursor, purpose: str | None) -> Page[File]:
     """A page of a tenant's files."""
-    chosen = select(File).where(File.tenant_id == tenant_id)
+    chosen = select(File).where(File.tenant_id == tenant_id, _LIVES)
     if purpose is not None:
         chosen = chosen.where(File.purpose == purpose)
     return page(session, chosen, File.id, cursor)
@@ -65,16 +123,25 @@ def delete(session: Session, tenant_id: str, id_: str) -> str:
 
     Raises Conflict while a data set is being prepared from it, or a job's items are read from it.
     """
-    file = get(session, tenant_id, id_)
-    reading = select(Job.id).where(Job.input_file_id == id_, Job.state == JobState.VALIDATING)
-    if session.scalar(reading.where(Job.tenant_id == tenant_id).limit(1)) is not None:
+    chosen = _own(tenant_id, id_).where(_LIVES)
+    file = _one(session, chosen.with_for_update(), id_, None)
+    # Statements of their own: only now is work seen that was being accepted a moment ago.
+    this = select(File.id).where(File.id == id_)
+    if session.scalar(this.where(_read_by_job(Job.state == JobState.VALIDATING))) is not None:
         raise Conflict("A job's items are being read from this file; delete it when that is over.")
-    waiting = select(Dataset.id).where(
-        Dataset.tenant_id == tenant_id,
-        Dataset.state == DatasetState.PREPARING,
-        any_(Dataset.files) == id_,
-    )
-    if session.scalar(waiting.limit(1)) is not None:
+    if session.scalar(this.where(_READ_BY_DATASET)) is not None:
         raise Conflict("A data set is being prepared from this file; delete it when that is over.")
     session.delete(file)
     return file.key
+
+
+def expired(session: Session) -> Sequence[str]:
+    """Some files that have expired and that no work needs any more."""
+    return session.scalars(select(File.id).where(*_EXPIRED).limit(_AT_ONCE)).all()
+
+
+def forget(session: Session, id_: str) -> str | None:
+    """Delete an expired file's row and give its storage key; None when work came to need it."""
+    session.execute(select(File.id).where(File.id == id_).with_for_update())
+    gone = delete_rows(File).where(File.id == id_, *_EXPIRED).returning(File.key)
+    return session.scalar(gone)

@@ -68,7 +68,7 @@ def create_generation_from_file(
     session: Session, common: Common, reference: str, input_file_id: str
 ) -> Job:
     """Accept a file of items, one JSON object a line. Hint lane `light` after the commit."""
-    files.get(session, common.tenant_id, input_file_id, param="input_file")
+    files.hold(session, common.tenant_id, input_file_id, param="input_file")
     model, version = models.resolve(session, common.tenant_id, reference)
     check_room(session, common.tenant_id, 1)
     job = _generation_job(common, model, version, reference)

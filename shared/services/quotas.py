@@ -21,9 +21,14 @@ _WAITING = text("""
 _STORED = text("""
     SELECT max_bytes,
         (SELECT coalesce(sum(bytes), 0) FROM flows WHERE tenant_id = tenants.id)
-        + (SELECT coalesce(sum(bytes), 0) FROM files WHERE tenant_id = tenants.id) AS bytes
+        + (SELECT coalesce(sum(bytes), 0) FROM files WHERE tenant_id = tenants.id)
+        -- An upload that goes on takes all that was announced, before its parts have come.
+        + (SELECT coalesce(sum(CASE WHEN state = 'pending' AND expires_at > now()
+                THEN greatest(bytes, stored) ELSE stored END), 0)
+            FROM uploads WHERE tenant_id = tenants.id) AS bytes
     FROM tenants WHERE id = :tenant
 """)
+_ONE_AT_A_TIME = text("SELECT 1 FROM tenants WHERE id = :tenant FOR NO KEY UPDATE")
 
 
 def check_room(session: Session, tenant_id: str, items: int) -> None:
@@ -38,6 +43,15 @@ def check_room(session: Session, tenant_id: str, items: int) -> None:
     if found.all_items + items > settings().max_queued:
         raise Overloaded
     check_bytes(session, tenant_id, 0)
+
+
+def take_bytes(session: Session, tenant_id: str, more: int) -> None:
+    """As `check_bytes`, and nobody else takes bytes of this tenant until the transaction is over.
+
+    Raises StorageFull.
+    """
+    session.execute(_ONE_AT_A_TIME, {"tenant": tenant_id})
+    check_bytes(session, tenant_id, more)
 
 
 def check_bytes(session: Session, tenant_id: str, more: int) -> None:

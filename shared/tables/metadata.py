@@ -10,10 +10,11 @@ from shared.tables import (
     model,
     output,
     tenant,
+    upload,
     user,
     webhook,
 )
 from shared.tables.base import Base
 
-TABLES = (dataset, failure, file, job, ledger, metric, model, output, tenant, user, webhook)
+TABLES = (dataset, failure, file, job, ledger, metric, model, output, tenant, upload, user, webhook)
 metadata = Base.metadata

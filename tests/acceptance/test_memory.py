@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from openai import OpenAI
 
 from api.demo.client import Json
 from tests.benchmarks.installation import Installation, installation
@@ -38,23 +39,46 @@ def _peak(pid: int) -> int:
     raise AssertionError("this kernel does not say what a process has taken")
 
 
-def test_a_file_of_200_megabytes_goes_up_and_comes_down_in_little_memory(
-    site: Installation, tmp_path: Path
-) -> None:
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file of 200 megabytes."""
     block = hashlib.sha256(b"noise").digest() * (MEGABYTE // 32)
     file = tmp_path / "large.bin"
     with file.open("wb") as target:
         for _ in range(SIZE // MEGABYTE):
             target.write(block)
+    return file
+
+
+def test_a_file_of_200_megabytes_goes_up_and_comes_down_in_little_memory(
+    site: Installation, large: Path
+) -> None:
     headers = {"Authorization": f"Bearer {site.key}"}
     with httpx.Client(base_url=site.address, headers=headers, timeout=120) as http:
         http.get("/v1/files").raise_for_status()
         before = peaks(site)
-        made = upload(http, file)
+        made = upload(http, large)
         received, digest = download(http, made["id"])
 
     assert made["bytes"] == received == SIZE
     assert digest == made["sha256"]
+    assert peaks(site) - before < GROWTH
+
+
+def test_a_file_of_200_megabytes_comes_in_parts_in_little_memory(
+    site: Installation, large: Path
+) -> None:
+    with OpenAI(base_url=f"{site.address}/v1", api_key=site.key, timeout=120) as client:
+        client.files.list()
+        before = peaks(site)
+        made = client.uploads.upload_file_chunked(
+            file=large, mime_type="application/octet-stream", purpose="user_data"
+        )
+
+    assert made.file is not None
+    assert made.file.bytes == SIZE
+    with large.open("rb") as source:
+        assert made.file.to_dict()["sha256"] == hashlib.file_digest(source, "sha256").hexdigest()
     assert peaks(site) - before < GROWTH
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import boto3
 import httpx
 import pytest
+from openai import OpenAI
 
 from api.demo.material import digits_archive
+from shared.storage import storage
 from tests.benchmarks.installation import Installation, installation
 from tests.ceph import Ceph
 
@@ -58,6 +60,27 @@ def test_the_whole_job_runs_on_s3_and_leaves_nothing_in_the_folder(site: Install
         content = client.content(f"/api/v1/outputs/{output['id']}/content")
         assert hashlib.sha256(content).hexdigest() == output["sha256"]
     assert list((Path(os.environ["ATELIER_HOME"]) / "objects").iterdir()) == []
+
+
+def test_parts_become_one_object_and_nothing_else_is_left_of_them(site: Installation) -> None:
+    content = os.urandom(20_000_000)
+    with OpenAI(base_url=f"{site.address}/v1", api_key=site.key, timeout=120) as client:
+        made = client.uploads.upload_file_chunked(
+            file=content,
+            filename="large.bin",
+            bytes=len(content),
+            mime_type="application/octet-stream",
+            purpose="user_data",
+            part_size=9_000_000,
+            md5=hashlib.md5(content).hexdigest(),
+        )
+        assert made.file is not None
+        assert client.files.content(made.file.id).read() == content
+
+    left = list(storage().list(f"{site.tenant_id}/uploads/"))
+    assert [(one.key.rpartition("/")[2], one.bytes) for one in left] == [
+        (made.file.id, len(content))
+    ]
 
 
 def test_an_output_is_fetched_from_the_server_by_a_link_that_needs_no_key(

@@ -6,7 +6,8 @@ import pytest
 from flask import Flask
 
 from api.app import create_app
-from tests.api.client import Api, new_tenant
+from tests.api.client import Api, new_tenant, ok
+from tests.api.uploading import PIECES, Json, announce, send
 
 
 @pytest.fixture
@@ -31,3 +32,15 @@ def api(anonymous: Api, api_key: str) -> Api:
 def stranger(anonymous: Api) -> Api:
     """A client of another tenant that may do everything there."""
     return anonymous.with_key(new_tenant()[1])
+
+
+@pytest.fixture
+def upload(api: Api) -> Json:
+    """An upload of the whole to which nothing was sent."""
+    return ok(announce(api))
+
+
+@pytest.fixture
+def part_ids(api: Api, upload: Json) -> list[str]:
+    """All its parts, sent."""
+    return [ok(send(api, upload, piece))["id"] for piece in PIECES]

@@ -3,12 +3,15 @@
 import hashlib
 from io import BytesIO
 from itertools import chain
+from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
 from shared.storage import storage
 from shared.tables.tenant import Tenant
-from tests.api.client import Api, ok, refused, walk
+from tests.api.client import JOBS, Api, ok, refused, run_queued, walk
+from tests.ledger import execute
 from tests.settings import forget_settings
 
 FILES = "/v1/files"
@@ -20,6 +23,7 @@ def test_a_file_comes_back_as_it_was_sent(api: Api) -> None:
 
     assert (file["object"], file["filename"], file["purpose"]) == ("file", "clips.zip", "fine-tune")
     assert (file["bytes"], file["status"]) == (len(EVERY_BYTE), "processed")
+    assert (file["expires_at"], file["status_details"]) == (None, None)
     assert file["sha256"] == hashlib.sha256(EVERY_BYTE).hexdigest()
     assert ok(api.get(f"{FILES}/{file['id']}")) == file
     assert api.get(f"{FILES}/{file['id']}/content").data == EVERY_BYTE
@@ -97,6 +101,88 @@ def test_a_bad_form_is_refused_naming_the_field_and_nothing_is_stored(
     assert list(storage().list("")) == []
 
 
+def expiring(api: Api, content: bytes = b"abc", **fields: Any) -> TestResponse:
+    """Upload with fields of `expires_after`."""
+    form: dict[str, Any] = {"file": (BytesIO(content), "a.jsonl"), "purpose": "batch"}
+    form |= {f"expires_after[{name}]": value for name, value in fields.items()}
+    return api.request("POST", FILES, data=form)
+
+
+def let_expire() -> None:
+    """As if the time of every file that has one were over."""
+    execute("UPDATE files SET expires_at = now() WHERE expires_at IS NOT NULL")
+
+
+@pytest.mark.parametrize("seconds", [3600, 2_592_000])
+def test_a_file_says_when_it_expires(api: Api, seconds: int) -> None:
+    file = ok(expiring(api, anchor="created_at", seconds=seconds))
+
+    assert file["expires_at"] - file["created_at"] == seconds
+    assert ok(api.get(f"{FILES}/{file['id']}")) == file
+    assert ok(api.get(FILES))["data"] == [file]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"anchor": "created_at", "seconds": 3599}, "expires_after[seconds]"),
+        ({"anchor": "created_at", "seconds": 2_592_001}, "expires_after[seconds]"),
+        ({"anchor": "created_at", "seconds": "soon"}, "expires_after[seconds]"),
+        ({"anchor": "last_use", "seconds": 3600}, "expires_after[anchor]"),
+        ({"seconds": 3600}, "expires_after[anchor]"),
+        ({"anchor": "created_at"}, "expires_after[seconds]"),
+        ({"anchor": "created_at", "seconds": 3600, "minutes": 1}, "expires_after[minutes]"),
+    ],
+)
+def test_an_expiry_that_makes_no_sense_is_refused_and_nothing_is_stored(
+    api: Api, fields: dict[str, Any], param: str
+) -> None:
+    assert refused(expiring(api, **fields), 400)["param"] == param
+
+    assert list(storage().list("")) == []
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_an_expired_file_is_gone_for_every_reader_at_once(api: Api) -> None:
+    path = f"{FILES}/{ok(expiring(api, anchor='created_at', seconds=3600))['id']}"
+    kept = ok(api.upload(b"def"))
+    let_expire()
+
+    file_id = path.rpartition("/")[2]
+    refused(api.get(path), 404)
+    refused(api.get(f"{path}/content"), 404)
+    refused(api.delete(path), 404)
+    assert ok(api.get(FILES))["data"] == [kept]
+    dataset = {"name": "rows", "modality": "text", "files": [file_id]}
+    assert refused(api.post("/api/v1/datasets", dataset), 404)["param"] == "files[0]"
+    job = {"kind": "generation", "model": "stand-in", "input_file": file_id}
+    assert refused(api.post(JOBS, job), 404)["param"] == "input_file"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_job_that_was_accepted_reads_its_file_though_it_expired_since(api: Api) -> None:
+    file = ok(expiring(api, b'{"params": {}}', anchor="created_at", seconds=3600))
+    job = {"kind": "generation", "model": "stand-in", "input_file": file["id"]}
+    job = ok(api.post(JOBS, job), 202)
+    let_expire()
+
+    run_queued()
+
+    assert ok(api.get(f"{JOBS}/{job['id']}"))["state"] == "succeeded"
+
+
+def test_a_data_set_that_was_accepted_is_prepared_though_its_file_expired_since(api: Api) -> None:
+    rows = b"".join(b'{"text": "row %d"}\n' % number for number in range(20))
+    file = ok(expiring(api, rows, anchor="created_at", seconds=3600))
+    body = {"name": "rows", "modality": "text", "files": [file["id"]]}
+    dataset = ok(api.post("/api/v1/datasets", body), 202)
+    let_expire()
+
+    run_queued()
+
+    assert ok(api.get(f"/api/v1/datasets/{dataset['id']}"))["state"] == "ready"
+
+
 def test_a_body_that_is_no_form_is_refused(api: Api) -> None:
     error = refused(api.post(FILES, {"file": "abc", "purpose": "batch"}), 400)
 
@@ -125,6 +211,16 @@ def test_pages_of_files_give_every_file_once(api: Api) -> None:
     assert [len(page) for page in pages] == [20, 20, 5]
     assert list(chain(*pages)) == made[::-1]
     assert [row["id"] for row in ok(api.get(FILES))["data"]] == made[::-1]
+
+
+def test_a_list_can_begin_with_the_oldest(api: Api) -> None:
+    made = [ok(api.upload(b"abc"))["id"] for _ in range(3)]
+
+    page = ok(api.get(FILES, order="asc", limit=2))
+
+    assert [row["id"] for row in page["data"]] == made[:2]
+    rest = ok(api.get(FILES, order="asc", after=page["last_id"]))
+    assert ([row["id"] for row in rest["data"]], rest["has_more"]) == (made[2:], False)
 
 
 def test_a_list_can_be_of_one_purpose(api: Api) -> None:

@@ -1,7 +1,9 @@
 """Every route is guarded. The cases come from the application's own map, so none can be missing."""
 
 import re
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -28,6 +30,7 @@ PUBLIC = {
 """What anybody may see. A new public route must be added here, on purpose."""
 
 PAGES = "/dashboard/"
+UPLOAD = {"filename": "a", "purpose": "batch", "bytes": 3, "mime_type": "text/plain"}
 SIGN_IN = {"security.login", "security.static"}
 
 
@@ -129,12 +132,19 @@ def test_every_route_with_an_id_answers_404_for_another_tenants_thing(
 
     for method, rule in with_id:
         id_ = things[rule.removeprefix("/api").removeprefix("/v1/").partition("/")[0]]
-        body = {"version": 1} if rule.endswith("/promote") else None
-        response = stranger.request(method, filled(rule, id_), json=body)
+        response = stranger.request(method, filled(rule, id_), **sent_to(rule))
         refused(response, 404)
 
     for noun, id_ in things.items():
         assert still_there(own, noun, id_), noun
+
+
+def sent_to(rule: str) -> dict[str, Any]:
+    """What a request must bring along to get as far as its id."""
+    if rule.endswith("/parts"):
+        return {"data": {"data": (BytesIO(b"abc"), "upload")}}
+    bodies = {"promote": {"version": 1}, "complete": {"part_ids": ["part_x"]}}
+    return {"json": bodies.get(rule.rpartition("/")[2])}
 
 
 def make_things(own: Api) -> dict[str, str]:
@@ -151,6 +161,7 @@ def make_things(own: Api) -> dict[str, str]:
     return {
         "files": file_id,
         "batches": batch["id"],
+        "uploads": ok(own.post("/v1/uploads", UPLOAD))["id"],
         "webhooks": hook["id"],
         "datasets": dataset["id"],
         "jobs": job["id"],
@@ -162,6 +173,9 @@ def make_things(own: Api) -> dict[str, str]:
 
 def still_there(own: Api, noun: str, id_: str) -> bool:
     prefix = "/v1" if noun in {"files", "batches"} else "/api/v1"
+    if noun == "uploads":
+        path = f"/v1/uploads/{id_}/parts"
+        return own.request("POST", path, **sent_to(path)).status_code == 200
     if noun == "keys":
         listed = ok(own.get("/api/v1/keys"))["data"]
         return any(key["id"] == id_ and key["revoked_at"] is None for key in listed)

@@ -2,17 +2,19 @@
 
 import io
 import logging
+from threading import Thread
 
 import pytest
 from sqlalchemy import text
 
 from shared.db import transaction
 from shared.errors import Conflict, NotFound
-from shared.services import jobs, outputs, retries
+from shared.services import files, jobs, outputs, retries
 from shared.services.events import events_of
 from shared.services.pages import Cursor
 from shared.states import Lane
 from shared.storage import BINARY, storage
+from shared.tables.file import File
 from shared.tables.job import Job
 from shared.tables.tenant import Tenant
 from tests.ledger import assert_sound, execute, look, submit
@@ -129,3 +131,64 @@ class TestRetention:
         upkeep.forget_jobs()
 
         assert len(keys(job)) == 6
+
+
+class TestFiles:
+    @pytest.fixture
+    def file(self, tenant: Tenant) -> File:
+        """A file of items that expires in an hour."""
+        content = io.BytesIO(b'{"params": {}}')
+        with transaction() as session:
+            made = files.store(tenant.id, "batch", "a.jsonl", content, lifetime_s=3600)
+            session.add(made)
+            session.flush()
+            session.refresh(made)
+        return made
+
+    def submit_file(self, file: File) -> Job:
+        with transaction() as session:
+            common = jobs.Common(file.tenant_id)
+            return jobs.create_generation_from_file(session, common, "stand-in", file.id)
+
+    def let_expire(self) -> None:
+        execute("UPDATE files SET expires_at = now()")
+
+    def objects(self, file: File) -> list[str]:
+        return [one.key for one in storage().list(f"{file.tenant_id}/files/")]
+
+    def test_one_that_has_expired_goes_with_its_object_and_no_sooner(self, file: File) -> None:
+        upkeep.forget_files()
+        assert self.objects(file) == [file.key]
+
+        self.let_expire()
+        upkeep.forget_files()
+
+        assert self.objects(file) == []
+        with transaction() as session:
+            assert session.get(File, file.id) is None
+
+    def test_one_that_a_job_needs_stays_until_the_job_has_ended(self, file: File) -> None:
+        self.submit_file(file)
+        self.let_expire()
+        for lane in (Lane.LIGHT, Lane.TEXT, Lane.LIGHT):
+            upkeep.forget_files()
+            assert self.objects(file)[0] == file.key
+            drain(lane)
+        upkeep.forget_files()
+
+        assert file.key not in self.objects(file)
+
+    def test_one_that_a_job_is_being_accepted_for_waits_for_it(
+        self, tenant: Tenant, file: File
+    ) -> None:
+        with transaction() as session:
+            common = jobs.Common(tenant.id)
+            jobs.create_generation_from_file(session, common, "stand-in", file.id)
+            self.let_expire()
+            passing = Thread(target=upkeep.forget_files)
+            passing.start()
+            passing.join(0.5)
+            assert passing.is_alive(), "it does not wait for what is being accepted"
+        passing.join(10)
+
+        assert self.objects(file) == [file.key]
