@@ -63,6 +63,17 @@ class S3Storage:
                     key = found["Key"].removeprefix(self.prefix)
                     yield Stored(key, found["Size"], found["LastModified"].timestamp())
 
+    def delete_unfinished(self, prefix: str) -> None:
+        with _faults(prefix):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            for page in pages:
+                for found in page.get("Uploads", ()):
+                    self.client.abort_multipart_upload(
+                        Bucket=self.bucket, Key=found["Key"], UploadId=found["UploadId"]
+                    )
+
     def url(self, key: str, *, filename: str, media_type: str, expires_s: int) -> str | None:
         if self.signer is None:
             return None

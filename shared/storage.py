@@ -20,6 +20,8 @@ from shared.errors import Invalid, NotFound, StorageUnavailable, TooLarge
 from shared.settings import settings
 
 CHUNK_BYTES = 1 << 20
+_DRAFT = ".put-"
+"""Begins the name of a file that is still being written."""
 BINARY = "application/octet-stream"
 """The media type of what is not shown to anybody as it is."""
 
@@ -55,6 +57,12 @@ class Storage(Protocol):
     def list(self, prefix: str) -> Iterator[Stored]:
         """Every object whose key starts with `prefix`."""
 
+    def delete_unfinished(self, prefix: str) -> None:
+        """Remove what puts that were cut off have left, which no list shows.
+
+        Only where nothing is being written any more.
+        """
+
     def url(self, key: str, *, filename: str, media_type: str, expires_s: int) -> str | None:
         """An address from which a client may fetch the content itself, or None if there is none."""
 
@@ -89,11 +97,11 @@ class FolderStorage:
 
     def _file_beside(self, path: Path) -> Any:
         try:
-            return tempfile.NamedTemporaryFile(dir=path.parent, prefix=".put-", delete=False)
+            return tempfile.NamedTemporaryFile(dir=path.parent, prefix=_DRAFT, delete=False)
         except FileNotFoundError:
             # Not made beforehand each time: most puts find their folder there.
             path.parent.mkdir(parents=True, exist_ok=True)
-            return tempfile.NamedTemporaryFile(dir=path.parent, prefix=".put-", delete=False)
+            return tempfile.NamedTemporaryFile(dir=path.parent, prefix=_DRAFT, delete=False)
 
     def open(self, key: str) -> IO[bytes]:
         try:
@@ -114,10 +122,18 @@ class FolderStorage:
         within = self.folder / prefix.rpartition("/")[0]
         for path in sorted(within.rglob("*")):
             key = path.relative_to(self.folder).as_posix()
-            if key.startswith(prefix) and path.is_file() and not path.name.startswith(".put-"):
+            if key.startswith(prefix) and path.is_file() and not path.name.startswith(_DRAFT):
                 with suppress(FileNotFoundError):  # deleted meanwhile
                     stat = path.stat()
                     yield Stored(key, stat.st_size, stat.st_mtime)
+
+    def delete_unfinished(self, prefix: str) -> None:
+        within = self.folder / prefix.rpartition("/")[0]
+        try:
+            for path in list(within.rglob(f"{_DRAFT}*")):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageUnavailable(f"Cannot write to {self.folder}: {error}") from error
 
     def url(self, key: str, *, filename: str, media_type: str, expires_s: int) -> str | None:
         return None

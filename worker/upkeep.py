@@ -148,9 +148,11 @@ def tidy_uploads() -> None:
 
 def _forget_upload(upload: Upload) -> None:
     """What a request that was lost half-way has stored has no row, or was never named by one."""
+    prefix = f"{uploads.folder(upload.tenant_id, upload.id)}/"
     with transaction() as session:
         kept = leftovers.key_of_file(session, upload)
-        for stored in storage().list(f"{uploads.folder(upload.tenant_id, upload.id)}/"):
+        for stored in storage().list(prefix):
             if stored.key != kept:
                 storage().delete(stored.key)
+        storage().delete_unfinished(prefix)
         leftovers.forget(session, upload.id)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -193,6 +194,19 @@ class TestUpkeep:
         assert [key.rpartition("/")[2] for key in objects()] == [file["id"]]
         assert api.get(f"{FILES}/{file['id']}/content").data == WHOLE
         refused(complete(api, upload, part_ids), 404)
+
+    def test_a_file_whose_writing_was_cut_off_is_deleted(
+        self, installation: Path, api: Api, tenant: Tenant, upload: Json, part_ids: list[str]
+    ) -> None:
+        draft = installation / "objects" / uploads.folder(tenant.id, upload["id"]) / ".put-x"
+        draft.write_bytes(WHOLE[:1000])
+        upkeep.tidy_uploads()
+        assert draft.exists(), "it may be that it is still being written"
+
+        self.let_pass(25.1)
+        upkeep.tidy_uploads()
+
+        assert not draft.exists()
 
     def test_it_changes_nothing_twice(self, api: Api, upload: Json, part_ids: list[str]) -> None:
         file = ok(complete(api, upload, part_ids))["file"]

@@ -157,6 +157,40 @@ def test_a_source_that_fails_leaves_nothing_behind(either: Storage) -> None:
     assert content_of(either, "a/kept") == b"old"
 
 
+def cut_off(target: Storage, key: str) -> None:
+    """A put that ended half-way, as when its process is killed."""
+    if isinstance(target, FolderStorage):
+        put(target, key)
+        with target._file_beside(target.folder / key) as draft:
+            draft.write(b"half")
+        target.delete(key)
+    elif isinstance(target, S3Storage):
+        where = {"Bucket": target.bucket, "Key": target.prefix + key}
+        begun = target.client.create_multipart_upload(**where)["UploadId"]
+        target.client.upload_part(**where, UploadId=begun, PartNumber=1, Body=b"half")
+
+
+def unfinished(target: Storage) -> int:
+    if isinstance(target, FolderStorage):
+        return sum(path.is_file() for path in target.folder.rglob("*"))
+    assert isinstance(target, S3Storage)
+    found = target.client.list_multipart_uploads(Bucket=target.bucket)
+    return len(found.get("Uploads", ()))
+
+
+def test_what_a_put_left_that_was_cut_off_is_removed_below_a_prefix_only(either: Storage) -> None:
+    cut_off(either, "a/b/1")
+    cut_off(either, "a/c/2")
+    assert (unfinished(either), list(either.list(""))) == (2, [])
+
+    either.delete_unfinished("a/b/")
+    assert unfinished(either) == 1
+    either.delete_unfinished("a/")
+    either.delete_unfinished("none/")
+
+    assert unfinished(either) == 0
+
+
 def test_the_hash_of_what_was_stored_is_known_at_its_end(either: Storage) -> None:
     reader = HashingReader(BytesIO(LARGE))
 
