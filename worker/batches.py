@@ -145,4 +145,6 @@ def _write(job: Job, what: str, lines: Iterable[str]) -> File | None:
         if scratch.tell() == 0:
             return None
         scratch.seek(0)
-        return files.store(job.tenant_id, _FILE_PURPOSE, f"{job.id}_{what}.jsonl", scratch)
+        name = f"{job.id}_{what}.jsonl"
+        lifetime_s = job.params.get("results_live_s")
+        return files.store(job.tenant_id, _FILE_PURPOSE, name, scratch, lifetime_s=lifetime_s)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from api.addresses import base_url
 from api.auth import caller, needs
 from api.creates import create_once
+from api.openai.files import ExpiresAfter
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.routes.submissions import Metadata
@@ -50,6 +51,9 @@ class BatchBody(BaseModel):
         description="What has not started by then expires: `24h`, or from minutes (`30m`) to `7d`."
     )
     metadata: Metadata | None = None
+    output_expires_after: ExpiresAfter | None = Field(
+        None, description="When its result files are deleted; absent: they are kept."
+    )
 
 
 class BatchFault(BaseModel):
@@ -174,7 +178,9 @@ def create_batch(body: BatchBody) -> Response:
     require_json()
     served = endpoint(body.endpoint)
     deadline = datetime.now(UTC) + _window(body.completion_window)
-    params = {"completion_window": body.completion_window, "base_url": base_url()}
+    params: dict[str, Any] = {"completion_window": body.completion_window, "base_url": base_url()}
+    if body.output_expires_after is not None:
+        params["results_live_s"] = body.output_expires_after.seconds
 
     def create(session: Session) -> tuple[BatchAnswer, Lane]:
         common = jobs.Common(caller().tenant_id, deadline=deadline, metadata=body.metadata or {})

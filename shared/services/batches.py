@@ -53,7 +53,7 @@ def create(
 
     Which model they are for is known once they are read. Raises NotFound.
     """
-    files.get(session, common.tenant_id, input_file_id, param="input_file_id")
+    files.hold(session, common.tenant_id, input_file_id, param="input_file_id")
     check_room(session, common.tenant_id, 1)
     job = Job(
         id=new_id("job"),

@@ -89,6 +89,16 @@ def test_times_follow_each_other(client: OpenAI) -> None:
     assert (batch.failed_at, batch.cancelled_at, batch.expired_at) == (None, None, None)
 
 
+def test_result_files_expire_when_they_are_asked_to(client: OpenAI) -> None:
+    after: Any = {"anchor": "created_at", "seconds": 3600}
+
+    batch = ended(client, submit(client, jsonl(line("a")), output_expires_after=after))
+
+    assert batch.output_file_id is not None
+    file = client.files.retrieve(batch.output_file_id)
+    assert (file.purpose, file.expires_at) == ("batch_output", file.created_at + 3600)
+
+
 def test_a_request_that_fails_stands_in_the_error_file(client: OpenAI) -> None:
     long = "word " * 2000
 

@@ -1,4 +1,4 @@
-"""OpenAI's own client, unchanged: files that expire, and files that come in parts."""
+"""Files that expire and files that come in parts, with OpenAI's own client."""
 
 import hashlib
 import os
@@ -26,6 +26,21 @@ def client(installation: Path, api_key: str) -> Iterator[OpenAI]:
     with serving(server), OpenAI(base_url=address, api_key=api_key, timeout=60) as made:
         yield made
     server.server_close()
+
+
+def test_a_file_lives_from_upload_to_deletion(client: OpenAI, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 8_000
+    path = tmp_path / "set.jsonl"
+    path.write_bytes(content)
+
+    with path.open("rb") as source:
+        file = client.files.create(file=source, purpose="fine-tune")
+
+    assert (file.filename, file.bytes, file.status) == ("set.jsonl", len(content), "processed")
+    assert client.files.retrieve(file.id).id == file.id
+    assert client.files.content(file.id).read() == content
+    assert client.files.delete(file.id).deleted
+    assert list(client.files.list()) == []
 
 
 def test_a_file_that_expires_says_when_and_is_gone_then(client: OpenAI) -> None:

@@ -1,6 +1,4 @@
-"""Files, models, completions and errors, with OpenAI's own client."""
-
-from pathlib import Path
+"""Models, completions and errors, with OpenAI's own client."""
 
 import openai
 import pytest
@@ -13,30 +11,6 @@ def test_models_are_listed_and_found(client: OpenAI) -> None:
     model = client.models.retrieve("stories")
 
     assert (model.object, model.owned_by) == ("model", "tenant")
-
-
-def test_a_file_lives_from_upload_to_deletion(client: OpenAI, tmp_path: Path) -> None:
-    content = bytes(range(256)) * 8_000
-    path = tmp_path / "set.jsonl"
-    path.write_bytes(content)
-
-    with path.open("rb") as source:
-        file = client.files.create(file=source, purpose="fine-tune")
-
-    assert (file.filename, file.bytes, file.status) == ("set.jsonl", len(content), "processed")
-    assert client.files.retrieve(file.id).id == file.id
-    assert client.files.content(file.id).read() == content
-    assert client.files.delete(file.id).deleted
-    assert list(client.files.list()) == []
-
-
-def test_the_client_walks_through_all_pages_of_files(client: OpenAI) -> None:
-    made = {client.files.create(file=("a.jsonl", b"{}"), purpose="batch").id for _ in range(7)}
-
-    found = [file.id for file in client.files.list(limit=3)]
-
-    assert len(found) == 7
-    assert set(found) == made
 
 
 def test_a_completion_is_text_with_its_usage(client: OpenAI) -> None:
