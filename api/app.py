@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from api import auth, errors, requests
 from api.dashboard.app import add_dashboard
-from api.openai import batches, chat, completions, files, images, uploads
+from api.openai import batches, chat, completions, embeddings, files, images, uploads
 from api.openai import models as openai_models
 from api.routes import (
     datasets,
@@ -43,6 +43,7 @@ BLUEPRINTS = (
     uploads.blueprint,
     completions.blueprint,
     chat.blueprint,
+    embeddings.blueprint,
     images.blueprint,
     openai_models.blueprint,
     datasets.blueprint,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.states import Modality
+from shared.states import JobKind, Modality
 from shared.tables.job import Item
 from shared.tables.output import Output
 
@@ -89,3 +89,5 @@ class Endpoint:
     chunk: Callable[[Delta], dict[str, Any]] | None = None
     """A choice within a chunk of a streamed answer."""
     chunk_object: str = ""
+    kind: JobKind = JobKind.GENERATION
+    """Of the jobs that its requests become."""

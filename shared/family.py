@@ -7,24 +7,24 @@ One file per family in `shared/families` defines a `FAMILY`; the worker's half i
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.states import Modality
+from shared.errors import Invalid
+from shared.states import JobKind, Modality
 
 Seed = Annotated[
     int, Field(ge=0, lt=2**32, description="Fixes the content: same seed, same output.")
 ]
 
 
-class GenerationParams(BaseModel):
-    """What one generation item may ask of a family. `n` outputs come of it."""
+class ItemParams(BaseModel):
+    """What one item may ask of a family. `n` outputs come of it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    n: int = Field(1, ge=1, le=16, description="How many outputs to make of this item.")
-    seed: Seed | None = Field(None, description="Drawn at acceptance when absent, and recorded.")
+    n: int
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Check against the model's own configuration (its labels, its context length).
@@ -39,6 +39,19 @@ class GenerationParams(BaseModel):
     def cost(self) -> float:
         """A rough measure of the work, in outputs: what fairness charges for."""
         return float(self.n)
+
+
+class GenerationParams(ItemParams):
+    """What one generation item may ask of a family."""
+
+    n: int = Field(1, ge=1, le=16, description="How many outputs to make of this item.")
+    seed: Seed | None = Field(None, description="Drawn at acceptance when absent, and recorded.")
+
+
+class EmbeddingParams(ItemParams):
+    """What one embedding item may ask of a family; its vectors are one output."""
+
+    n: Literal[1] = 1
 
 
 class TrainingParams(BaseModel):
@@ -69,6 +82,8 @@ class Family:
     training: type[TrainingParams] | None
     implementation: str
     """`module:Class` of the worker's half."""
+    embedding: type[EmbeddingParams] | None = None
+    """Absent: it gives no vectors."""
     rows: int = 16
     """Rows of a forward pass.
 
@@ -76,3 +91,10 @@ class Family:
     """
 
     PREFIX: ClassVar[str] = "family:"
+
+    def params(self, kind: str) -> type[ItemParams]:
+        """The parameters of items of a kind. Raises Invalid when it has no such items."""
+        found = self.embedding if kind == JobKind.EMBEDDING else self.generation
+        if found is None:
+            raise Invalid(f"model: family {self.name} gives no embeddings", param="model")
+        return found

@@ -50,6 +50,16 @@ class JobKind(StrEnum):
     """A data set from uploaded files; one item."""
     EXPORT = "export"
     """Outputs packed into one file; one item."""
+    EMBEDDING = "embedding"
+    """Vectors of texts from a model, one item per request."""
+
+    @property
+    def has_outputs(self) -> bool:
+        """Whether its items are many, run in batches and make outputs."""
+        return self in OUTPUT_KINDS
+
+
+OUTPUT_KINDS = frozenset({JobKind.GENERATION, JobKind.EMBEDDING})
 
 
 class JobState(StrEnum):
@@ -199,6 +209,8 @@ class OutputState(StrEnum):
     """A reviewer approved it."""
     REJECTED = "rejected"
     """A reviewer rejected it."""
+    UNREVIEWED = "unreviewed"
+    """Delivered; nothing for people to judge, such as vectors."""
 
 
 class Decision(StrEnum):

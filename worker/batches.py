@@ -48,7 +48,7 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
         most = MAX_LINES if job.endpoint is None else MAX_REQUESTS
         with storage().open(file.key) as source:
             lines = wanted(_watched(source, lease), most, read)
-            for new in check_items(lines, model, version):
+            for new in check_items(lines, job.kind, model, version):
                 checked.add(new)
         if checked.count == 0:
             raise Invalid("input_file: it has no lines", param="input_file")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from shared.errors import Permanent, Stopped
-from shared.family import GenerationParams, TrainingParams
+from shared.family import ItemParams, TrainingParams
 from worker.dataset import Dataset
 
 JsonDict = dict[str, Any]
@@ -34,14 +34,21 @@ class Text:
     text: str
 
 
-Media = Image | Text
+@dataclass(frozen=True)
+class Vectors:
+    """Vectors of texts: float32 (N, D), each one long."""
+
+    values_nd: np.ndarray
+
+
+Media = Image | Text | Vectors
 
 
 @dataclass(frozen=True)
 class Request:
     """One item's parameters, complete: `params.seed` is set."""
 
-    params: GenerationParams
+    params: ItemParams
     watched: bool = False
     """Whether somebody watches its outputs grow; a family that can then yields Pieces of them."""
 
@@ -199,3 +206,10 @@ class Implementation(Protocol):
 
         What it does before its first step raises Stopped once `run` should stop.
         """
+
+
+class Embeds(Protocol):
+    """What a family can do that gives vectors."""
+
+    def embed(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Made]:
+        """Yield the vectors of every request as one Part; or one Refusal of a request."""

@@ -9,17 +9,17 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from shared import metrics, pieces
 from shared.errors import Permanent
 from shared.services.ledger.claim import Claimed
 from shared.services.ledger.commit import Done, NewOutput, Released, Result
 from shared.services.outputs import ITEMS_PER_FOLDER
-from shared.states import Stage
+from shared.states import JobKind, OutputState, Stage
 from shared.version import code_version
 from worker.failure import failure
-from worker.family import Made, Part, Piece, Refusal, Request
+from worker.family import Embeds, Made, Part, Piece, Refusal, Request, Vectors
 from worker.host import Host
 from worker.lease import Lease
 from worker.media import encode
@@ -69,7 +69,7 @@ def _generate(ready: Ready, items: Sequence[Claimed], lease: Lease, outcome: Out
     """
     try:
         requests = [_request(ready, item) for item in items]
-        made = list(_sent(items, ready.code.generate(ready.loaded, requests, lease)))
+        made = list(_sent(items, _run(ready, items[0].kind, requests, lease)))
     except Exception as error:
         raised = error
     else:
@@ -86,7 +86,13 @@ def _generate(ready: Ready, items: Sequence[Claimed], lease: Lease, outcome: Out
 
 def _request(ready: Ready, item: Claimed) -> Request:
     watched = item.form is not None and bool(item.form.get("stream"))
-    return Request(ready.family.generation.model_validate(item.params), watched)
+    return Request(ready.family.params(item.kind).model_validate(item.params), watched)
+
+
+def _run(ready: Ready, kind: str, requests: Sequence[Request], lease: Lease) -> Iterator[Made]:
+    if kind == JobKind.EMBEDDING:
+        return cast(Embeds, ready.code).embed(ready.loaded, requests, lease)
+    return ready.code.generate(ready.loaded, requests, lease)
 
 
 def _sent(items: Sequence[Claimed], made: Iterable[Made]) -> Iterator[Part | Refusal]:
@@ -144,6 +150,7 @@ def store(outcome: Outcome, lease: Lease, pool: Executor) -> list[Result]:
 
 
 def _store_part(item: Claimed, part: Part, provenance: dict[str, Any]) -> NewOutput:
+    is_data = isinstance(part.media, Vectors)
     with metrics.timed("encode"):
         encoded = encode(part.media)
     folder = f"{item.tenant_id}/outputs/{item.job_id}/{item.seq // ITEMS_PER_FOLDER}"
@@ -157,6 +164,7 @@ def _store_part(item: Claimed, part: Part, provenance: dict[str, Any]) -> NewOut
         bytes=len(encoded.content),
         sha256=encoded.sha256,
         seed=part.seed,
+        state=OutputState.UNREVIEWED if is_data else OutputState.RELEASED,
         facts=_storable(part.facts),
         scores={},
         provenance=provenance,

@@ -4,8 +4,9 @@ import hashlib
 import io
 from dataclasses import dataclass
 
+from shared.services.outputs import VECTORS
 from shared.storage import storage
-from worker.family import Image, Media, Text
+from worker.family import Image, Media, Text, Vectors
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,5 @@ def encode(media: Media) -> Encoded:
             from worker.text.media import encode as encode_text
 
             return Encoded(encode_text(media), "text/plain; charset=utf-8")
+        case Vectors():
+            return Encoded(media.values_nd.astype("<f4").tobytes(), VECTORS)

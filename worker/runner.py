@@ -61,7 +61,7 @@ class _Batch:
     @property
     def is_generation(self) -> bool:
         first = self.claim.items[0]
-        return first.kind == JobKind.GENERATION and first.step == Step.RUN
+        return JobKind(first.kind).has_outputs and first.step == Step.RUN
 
 
 class _Turn:

@@ -86,7 +86,7 @@ def _create(session: Session, common: jobs.Common, endpoint: Endpoint, body: End
     form = {"stream": True} if getattr(body, "stream", None) else None
     wanted = [Wanted(params, form=form) for params in body.params(version.config)]
     try:
-        return jobs.create_generation(session, common, body.model, wanted)
+        return jobs.create_generation(session, common, body.model, wanted, endpoint.kind)
     except Invalid as error:
         # Callers of this shape know no items: name the field as they sent it.
         message = _ITEM.sub("", error.message)

@@ -31,6 +31,7 @@ class FamilyAnswer(BaseModel):
     modality: Modality
     summary: str
     generation: dict[str, Any]
+    embedding: dict[str, Any] | None
     training: dict[str, Any] | None
 
 
@@ -41,6 +42,7 @@ def show_family(family: Family) -> FamilyAnswer:
         modality=family.modality,
         summary=family.summary,
         generation=family.generation.model_json_schema(),
+        embedding=family.embedding.model_json_schema() if family.embedding else None,
         training=family.training.model_json_schema() if family.training else None,
     )
 

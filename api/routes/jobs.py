@@ -138,7 +138,7 @@ def _lane(job: Job) -> Lane:
 
 def _require_scope_of(job: Job) -> None:
     """Whoever may submit a kind of job may also end it and repeat it. Raises Forbidden."""
-    require(Scope.GENERATE if job.kind == JobKind.GENERATION else Scope.TRAIN)
+    require(Scope.GENERATE if JobKind(job.kind).has_outputs else Scope.TRAIN)
 
 
 @blueprint.get("", responses={200: ListAnswer}, summary="List jobs")

@@ -12,7 +12,7 @@ from api.times import LAST_SECOND
 from shared.errors import Invalid
 from shared.family import Family
 from shared.services import jobs, webhooks
-from shared.states import Scope
+from shared.states import JobKind, Scope
 from shared.tables.job import Job
 
 Metadata = Annotated[
@@ -37,11 +37,13 @@ class JobBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["generation", "training", "evaluation"]
+    kind: Literal["generation", "embedding", "training", "evaluation"]
     model: str = Field(description="The model to run or evaluate, or the name to train.")
-    items: list[ItemBody] | None = Field(None, description="For generation: 1 to 100,000 items.")
+    items: list[ItemBody] | None = Field(
+        None, description="For generation and embedding: 1 to 100,000 items."
+    )
     input_file: str | None = Field(
-        None, description="For generation: a JSONL file of items instead."
+        None, description="For generation and embedding: a JSONL file of items instead."
     )
     family: str | None = Field(
         None, description="For training: the family, if not given by `base`."
@@ -85,10 +87,12 @@ def _generation(session: Session, body: JobBody) -> Job:
         raise Invalid("items: give either items or input_file", param="items")
     if body.input_file is not None:
         return jobs.create_generation_from_file(
-            session, _common(session, body), body.model, body.input_file
+            session, _common(session, body), body.model, body.input_file, JobKind(body.kind)
         )
     wanted = [jobs.Wanted(item.params, item.custom_id) for item in body.items or ()]
-    return jobs.create_generation(session, _common(session, body), body.model, wanted)
+    return jobs.create_generation(
+        session, _common(session, body), body.model, wanted, JobKind(body.kind)
+    )
 
 
 def _training(session: Session, body: JobBody) -> Job:
@@ -112,7 +116,12 @@ def _evaluation(session: Session, body: JobBody) -> Job:
     )
 
 
-_ACCEPT = {"generation": _generation, "training": _training, "evaluation": _evaluation}
+_ACCEPT = {
+    "generation": _generation,
+    "embedding": _generation,
+    "training": _training,
+    "evaluation": _evaluation,
+}
 
 
 def _common(session: Session, body: JobBody) -> jobs.Common:

@@ -1,11 +1,11 @@
 """The endpoints of the OpenAI API that models here can serve, by path."""
 
 from shared.endpoint import Endpoint
-from shared.endpoints import chat, completions, images
+from shared.endpoints import chat, completions, embeddings, images
 from shared.errors import Invalid
 
 ENDPOINTS: dict[str, Endpoint] = {
-    endpoint.path: endpoint for endpoint in (completions.ENDPOINT, chat.ENDPOINT, images.ENDPOINT)
+    module.ENDPOINT.path: module.ENDPOINT for module in (completions, chat, embeddings, images)
 }
 
 _UNSERVED = frozenset({"/v1/audio/speech", "/v1/videos"})

@@ -1,13 +1,13 @@
 """Parameters of `causal_lm`: a Llama that continues prompts in any language."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from shared import chat
 from shared.errors import Invalid
-from shared.family import Family, GenerationParams, TrainingParams
+from shared.family import EmbeddingParams, Family, GenerationParams, TrainingParams
 from shared.states import Modality
 
 WIDTH_STEP = 16
@@ -89,6 +89,28 @@ class TextParams(GenerationParams):
         return self.n * (1 + self.max_tokens / 64)
 
 
+class TextEmbedding(EmbeddingParams):
+    """Texts of which vectors are wanted."""
+
+    input: list[Annotated[str, Field(max_length=_MOST_CHARACTERS)]] = Field(
+        min_length=1, max_length=2048, description="Texts, none of them empty."
+    )
+
+    @field_validator("input")
+    @classmethod
+    def _none_empty(cls, texts: list[str]) -> list[str]:
+        if "" in texts:
+            raise ValueError(f"text {texts.index('')} is empty")
+        return texts
+
+    def batch_shape(self) -> str:
+        # One pass holds texts of one width; whoever runs the batch groups exactly.
+        return f"embed:{-(-max(len(text.encode()) for text in self.input) // 256)}"
+
+    def cost(self) -> float:
+        return sum(1 + len(text) / 1024 for text in self.input) / 16
+
+
 class TextTraining(TrainingParams):
     """Training from a text data set."""
 
@@ -112,4 +134,5 @@ FAMILY = Family(
     generation=TextParams,
     training=TextTraining,
     implementation="worker.text.causal_lm.family:CausalLm",
+    embedding=TextEmbedding,
 )

@@ -23,7 +23,7 @@ from shared.services.ledger.accept import NewItem, add_items, add_step
 from shared.services.pages import Cursor, Page, page
 from shared.services.quotas import check_room
 from shared.services.webhooks import announce
-from shared.states import JobKind, JobState, Lane, Step
+from shared.states import JobState, Lane, Step
 from shared.tables.job import Event, Job
 from shared.tables.model import Model, ModelVersion
 
@@ -58,7 +58,7 @@ def create(
     job = Job(
         id=new_id("job"),
         tenant_id=common.tenant_id,
-        kind=JobKind.GENERATION,
+        kind=endpoint.kind,
         state=JobState.VALIDATING,
         lane=Lane(endpoint.modality),
         priority=common.priority,

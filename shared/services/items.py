@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from shared import catalog
 from shared.errors import Invalid
-from shared.family import Family
+from shared.family import ItemParams
 from shared.services.invalid import invalid
 from shared.services.ledger.accept import NewItem
 from shared.services.pages import Cursor, Page, page
@@ -71,14 +71,14 @@ class InvalidItems(Invalid):
 
 
 def check_items(
-    wanted: Iterable[Wanted | Fault], model: Model, version: ModelVersion
+    wanted: Iterable[Wanted | Fault], kind: str, model: Model, version: ModelVersion
 ) -> Iterator[NewItem]:
     """Items ready to be queued, their parameters complete, one by one as they are checked.
 
     Raises InvalidItems naming the faulty ones, up to 100 of them, at the end: whoever queues items
     as they come must undo that then, as the end of a transaction does.
     """
-    check = _Check(catalog.family(model.family), version)
+    check = _Check(catalog.family(model.family).params(kind), version)
     faults: list[Fault] = []
     for position, item in enumerate(wanted):
         if isinstance(item, Fault):
@@ -106,8 +106,9 @@ def _place(item: Wanted, position: int) -> str:
 class _Check:
     """Checks the items of one request, of which there may be a hundred thousand."""
 
-    def __init__(self, family: Family, version: ModelVersion):
-        self.params = family.generation
+    def __init__(self, params: type[ItemParams], version: ModelVersion):
+        self.params = params
+        self.has_seed = "seed" in params.model_fields
         self.version_id, self.config = version.id, version.config
         self.seen: set[str] = set()
         # Seeds need not be secret, only different.
@@ -118,7 +119,7 @@ class _Check:
         if item.custom_id is not None:
             self._check_custom_id(item.custom_id)
         raw = item.params
-        if raw.get("seed") is None:
+        if self.has_seed and raw.get("seed") is None:
             raw = {**raw, "seed": self.seeds.getrandbits(32)}
         params = self.params.model_validate(raw)
         try:

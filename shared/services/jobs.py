@@ -45,9 +45,13 @@ class Common:
 
 
 def create_generation(
-    session: Session, common: Common, reference: str, wanted: Sequence[Wanted]
+    session: Session,
+    common: Common,
+    reference: str,
+    wanted: Sequence[Wanted],
+    kind: JobKind = JobKind.GENERATION,
 ) -> Job:
-    """Accept a batch of items for a model. Hint the job's lane after the commit.
+    """Accept items for a model, of a kind that has outputs. Hint the job's lane after the commit.
 
     Every item is checked first: one fault refuses the whole request, and up to 20 faults are named.
     """
@@ -58,20 +62,25 @@ def create_generation(
         )
     model, version = models.resolve(session, common.tenant_id, reference)
     check_room(session, common.tenant_id, len(wanted))
-    job = _generation_job(common, model, version, reference)
+    job = _generation_job(common, model, version, reference, kind)
     session.add(job)
-    add_items(session, job, check_items(wanted, model, version))
+    add_items(session, job, check_items(wanted, kind, model, version))
     return job
 
 
 def create_generation_from_file(
-    session: Session, common: Common, reference: str, input_file_id: str
+    session: Session,
+    common: Common,
+    reference: str,
+    input_file_id: str,
+    kind: JobKind = JobKind.GENERATION,
 ) -> Job:
     """Accept a file of items, one JSON object a line. Hint lane `light` after the commit."""
     files.hold(session, common.tenant_id, input_file_id, param="input_file")
     model, version = models.resolve(session, common.tenant_id, reference)
     check_room(session, common.tenant_id, 1)
-    job = _generation_job(common, model, version, reference)
+    catalog.family(model.family).params(kind)
+    job = _generation_job(common, model, version, reference, kind)
     job.input_file_id = input_file_id
     job.state = JobState.VALIDATING
     session.add(job)
@@ -79,11 +88,13 @@ def create_generation_from_file(
     return job
 
 
-def _generation_job(common: Common, model: Model, version: ModelVersion, reference: str) -> Job:
+def _generation_job(
+    common: Common, model: Model, version: ModelVersion, reference: str, kind: JobKind
+) -> Job:
     return Job(
         id=new_id("job"),
         tenant_id=common.tenant_id,
-        kind=JobKind.GENERATION,
+        kind=kind,
         state=JobState.QUEUED,
         lane=Lane(model.modality),
         priority=common.priority,
@@ -228,7 +239,7 @@ def progress(job: Job) -> float:
     """
     ended = job.done + job.failed + job.cancelled + job.expired
     by_items = ended / job.total if job.total else 0.0
-    return by_items if job.kind == JobKind.GENERATION else max(by_items, job.progress)
+    return by_items if JobKind(job.kind).has_outputs else max(by_items, job.progress)
 
 
 def position(session: Session, job: Job) -> int | None:

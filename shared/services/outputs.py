@@ -11,7 +11,9 @@ from shared.states import OutputState
 from shared.tables.job import Item, Job
 from shared.tables.output import Output
 
-EXTENSIONS = {"image/png": "png", "text/plain; charset=utf-8": "txt"}
+VECTORS = "application/vnd.atelier.float32"
+"""Media type of vectors: rows of float32, little-endian, as many as the output's facts say."""
+EXTENSIONS = {"image/png": "png", "text/plain; charset=utf-8": "txt", VECTORS: "f32"}
 """File name extension by media type."""
 ITEMS_PER_FOLDER = 1000
 """Of a job in storage: few enough that a folder can be looked into, many enough that making folders

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from shared.services.ledger import flows
 from shared.services.ledger.flows import FlowChange
-from shared.states import FINAL_JOB_STATES, JobKind, Step
+from shared.states import FINAL_JOB_STATES, OUTPUT_KINDS, Step
 from shared.tables.failure import Failure
 from shared.tables.job import Item, Job
 from shared.tables.output import Output
@@ -35,9 +35,9 @@ def _ago(seconds: float) -> object:
 
 
 def unreconciled(session: Session) -> Sequence[Job]:
-    """Generation jobs that ended a day ago, and whose objects nobody has looked through."""
+    """Jobs with outputs that ended a day ago, and whose objects nobody has looked through."""
     chosen = select(Job).where(
-        Job.kind == JobKind.GENERATION,
+        Job.kind.in_(OUTPUT_KINDS),
         Job.reconciled_at.is_(None),
         Job.finished_at < _ago(_LATE_S),
     )
@@ -72,9 +72,9 @@ def reconciled(session: Session, job_id: str) -> None:
 
 
 def outdated(session: Session, days: float) -> Sequence[Job]:
-    """Generation jobs that ended so many days ago."""
+    """Jobs with outputs that ended so many days ago."""
     chosen = select(Job).where(
-        Job.kind == JobKind.GENERATION,
+        Job.kind.in_(OUTPUT_KINDS),
         Job.state.in_(FINAL_JOB_STATES),
         Job.finished_at < _ago(days * 24 * 3600),
     )

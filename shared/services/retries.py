@@ -89,7 +89,7 @@ def _oldest() -> datetime | None:
 # A job that is just being cancelled, or whose results are being written, is left as it is.
 _LOCK_FOR_SOME = text("""
     SELECT state FROM jobs
-    WHERE id = :job AND kind = 'generation'
+    WHERE id = :job AND kind IN ('generation', 'embedding')
         AND state NOT IN ('validating', 'cancelling', 'finalizing')
         AND (finished_at > :oldest) IS NOT FALSE
     FOR NO KEY UPDATE

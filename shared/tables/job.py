@@ -48,9 +48,9 @@ class Job(Base):
         ),
         Index("jobs_by_end", "kind", "finished_at"),
         Index(
-            "jobs_to_reconcile",
+            "jobs_to_look_through",
             "finished_at",
-            postgresql_where=text("reconciled_at IS NULL AND kind = 'generation'"),
+            postgresql_where=text("reconciled_at IS NULL AND kind IN ('generation', 'embedding')"),
         ),
         Index("jobs_batches", "tenant_id", "id", postgresql_where=text("endpoint IS NOT NULL")),
         # Half-empty pages: a counter's update stays on its page and touches no index.

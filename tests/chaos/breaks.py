@@ -121,7 +121,7 @@ def drop_the_fence(code: Code) -> None:
 
 
 @named_by(
-    "a generation item has all of its outputs if it is done, and none otherwise",
+    "an item has all of its outputs if it is done, and none otherwise",
     scenarios.a_lost_worker_comes_back,
 )
 def outputs_are_kept_of_a_lease_that_was_lost(code: Code) -> None:
@@ -129,7 +129,7 @@ def outputs_are_kept_of_a_lease_that_was_lost(code: Code) -> None:
 
 
 @named_by(
-    "a generation item has all of its outputs if it is done, and none otherwise",
+    "an item has all of its outputs if it is done, and none otherwise",
     scenarios.a_worker_ends_its_items_though_their_job_was_cancelled,
 )
 def a_cancel_takes_what_is_done_and_leaves_its_outputs(code: Code) -> None:

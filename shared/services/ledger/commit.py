@@ -19,7 +19,7 @@ from shared.services.ledger.flows import FlowChange
 from shared.services.ledger.requeue import Again, backoff_s, requeue
 from shared.services.ledger.settle import settle
 from shared.settings import settings
-from shared.states import FailureKind, ItemState, JobState, Lane, Step
+from shared.states import FailureKind, ItemState, JobState, Lane, OutputState, Step
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class NewOutput:
     facts: dict[str, Any]
     scores: dict[str, Any]
     provenance: dict[str, Any]
+    state: OutputState = OutputState.RELEASED
 
 
 @dataclass(frozen=True)
@@ -112,11 +113,11 @@ _HELD = text("""
 _WRITE = text(f"""
     WITH kept AS (
         INSERT INTO outputs (id, tenant_id, job_id, item_id, index, media_type, key, bytes, sha256,
-            seed, facts, scores, provenance)
+            seed, facts, scores, provenance, state)
         SELECT * FROM jsonb_to_recordset(cast(:outputs AS jsonb)) AS row (
             id text, tenant_id text, job_id text, item_id bigint, index int, media_type text,
             key text, bytes bigint, sha256 text, seed bigint, facts jsonb, scores jsonb,
-            provenance jsonb)
+            provenance jsonb, state text)
     ), ended AS (
         SELECT * FROM jsonb_to_recordset(cast(:ended AS jsonb))
             AS row (id bigint, state text, error jsonb)

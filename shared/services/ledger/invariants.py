@@ -48,10 +48,10 @@ INVARIANTS = {
         SELECT items.id FROM items LEFT JOIN leases ON leases.token = items.lease_token
         WHERE items.state = 'running'
             AND (leases.token IS NULL OR items.id <> ALL(leases.items))""",
-    "a generation item has all of its outputs if it is done, and none otherwise": """
+    "an item has all of its outputs if it is done, and none otherwise": """
         SELECT items.id FROM items JOIN jobs ON jobs.id = items.job_id
         LEFT JOIN outputs ON outputs.item_id = items.id
-        WHERE jobs.kind = 'generation' AND items.step = 'run' GROUP BY items.id
+        WHERE jobs.kind IN ('generation', 'embedding') AND items.step = 'run' GROUP BY items.id
         HAVING count(outputs.id) <>
             CASE WHEN items.state = 'done' THEN (items.params->>'n')::int ELSE 0 END""",
     "no output is there twice": """

@@ -10,6 +10,7 @@ from shared.families.causal_lm import TextTraining
 from shared.family import TrainingParams
 from worker.dataset import Dataset, TextDataset
 from worker.family import UNWATCHED, Loaded, Made, Request, Run
+from worker.text.causal_lm.embed import embed
 from worker.text.causal_lm.generate import generate
 from worker.text.causal_lm.loading import load
 from worker.text.causal_lm.model import LoadedText
@@ -27,6 +28,11 @@ class CausalLm:
         """Continue prompts; see `worker/text/causal_lm/generate.py` for what holds."""
         assert isinstance(loaded, LoadedText)
         yield from generate(loaded, requests, run)
+
+    def embed(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Made]:
+        """Vectors of texts; see `worker/text/causal_lm/embed.py`."""
+        assert isinstance(loaded, LoadedText)
+        yield from embed(loaded, requests, run)
 
     def trainee(
         self,

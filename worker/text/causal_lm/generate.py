@@ -70,13 +70,17 @@ def _rows(loaded: LoadedText, number: int, request: Request) -> tuple[Shape, lis
 
 
 def _shape(prompt_tokens: int, max_tokens: int) -> Shape:
-    needed = prompt_tokens + 1  # the column of padding
+    width = width_for(prompt_tokens)
+    return width, width + _round_up(max_tokens, WIDTH_STEP)
+
+
+def width_for(tokens: int) -> int:
+    """The width of the passes in which a text of so many tokens is read."""
+    needed = tokens + 1  # the column of padding
     width = NARROWEST
     while width < min(needed, WIDE):
         width *= 2
-    if needed > WIDE:
-        width = _round_up(needed, WIDE)
-    return width, width + _round_up(max_tokens, WIDTH_STEP)
+    return width if needed <= WIDE else _round_up(needed, WIDE)
 
 
 def _round_up(count: int, step: int) -> int:

@@ -144,3 +144,19 @@ class LoadedText:
 
     def _accepts(self, argument: str) -> bool:
         return argument in inspect.signature(self.model.forward).parameters
+
+    def mean_states(self, ids_bt: torch.Tensor, mask_bt: torch.Tensor) -> torch.Tensor:
+        """The mean of the last hidden states over each row's text, float32 (B, D), one long."""
+        device = self.model.device
+        mask_bt = mask_bt.to(device)
+        position_bt = (mask_bt.cumsum(dim=-1) - 1).clamp(min=0)
+        with torch.inference_mode():
+            state_btd = self.model.base_model(
+                input_ids=ids_bt.to(device),
+                attention_mask=mask_bt,
+                position_ids=position_bt,
+                use_cache=False,
+            ).last_hidden_state.float()
+            sum_bd = (state_btd * mask_bt[:, :, None]).sum(dim=1)
+            mean_bd = sum_bd / mask_bt.sum(dim=1, keepdim=True)
+            return torch.nn.functional.normalize(mean_bd, dim=-1).cpu()
