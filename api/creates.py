@@ -13,6 +13,9 @@ from shared.queues import hint
 from shared.services import idempotency
 from shared.states import Lane
 
+_TRIES = "x-stainless-retry-count"
+"""The official SDK's count of its tries, which it sends with every request, and without a key."""
+
 Create = Callable[[Session], tuple[BaseModel, Lane | None]]
 """Makes something; gives its answer and the lane that has work now."""
 
@@ -25,13 +28,30 @@ def once(
     `asked` is what was asked for, to be compared with another request under the same key; absent:
     the JSON of the body.
     """
+    tenant_id = caller().tenant_id
     key = request.headers.get("Idempotency-Key")
-    if key is None:
-        return create()
-    if asked is None:
-        asked = request.get_json(silent=True)
-    hash_ = idempotency.request_hash(request.method, request.path, asked)
-    return idempotency.once(session, caller().tenant_id, key, hash_, create)
+    if key is not None:
+        return idempotency.once(session, tenant_id, key, _hash(asked), create)
+    if (tries := request.headers.get(_TRIES)) is not None:
+        key = _keyless(_hash(asked))
+        return idempotency.again(session, tenant_id, key, create, is_retry=tries != "0")
+    return create()
+
+
+def key_of_request() -> str | None:
+    """The key under which the answer to this request's JSON is kept, if it is."""
+    if _TRIES in request.headers and "Idempotency-Key" not in request.headers:
+        return _keyless(_hash(None))
+    return request.headers.get("Idempotency-Key")
+
+
+def _keyless(hash_: str) -> str:
+    return f"keyless:{caller().key_id}:{hash_}"
+
+
+def _hash(asked: Any | None) -> str:
+    body = request.get_json(silent=True) if asked is None else asked
+    return idempotency.request_hash(request.method, request.path, body)
 
 
 def create_once(status: int, create: Create, asked: Any | None = None) -> Response:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from api.addresses import base_url
 from api.auth import caller
-from api.creates import once
+from api.creates import key_of_request, once
 from api.openai import streams
 from api.openai.waiting import NotInTime, cancel, wait, waiter
 from api.requests import require_json
@@ -58,7 +58,7 @@ def call(endpoint: Endpoint, body: EndpointBody) -> Response:
             return jsonify(endpoint.answer(_made(job, body, address)))
     if _ASYNC in request.headers.get("Prefer", ""):
         return _later(job)
-    if cancel(job, request.headers.get("Idempotency-Key")):
+    if cancel(job, key_of_request()):
         raise NotInTime
     return jsonify(endpoint.answer(_made(job, body, address)))
 

@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
+from api.creates import key_of_request
 from api.errors import detail_of
 from api.openai.waiting import NotInTime, cancel, is_over, wait, waiters
 from shared.endpoint import Delta, Endpoint, Made
@@ -67,7 +68,7 @@ class _Stream:
         self.body = body
         self.job = job
         self.made = made
-        self.key = request.headers.get("Idempotency-Key")
+        self.key = key_of_request()
         self.each = body.n or 1
         self.outputs = job.total * self.each
         self.sent: dict[int, int] = defaultdict(int)

@@ -83,7 +83,7 @@ def is_over(job: Job) -> bool:
 
 
 def cancel(job: Job, key: str | None) -> bool:
-    """Whether it was cancelled; not if it ended just now. Its Idempotency-Key may be used again."""
+    """Whether it was cancelled; not if it ended just now. Its key may be used again."""
     try:
         with transaction() as session:
             jobs.cancel(session, job.tenant_id, job.id)

@@ -5,9 +5,10 @@ one.
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,7 @@ from shared.tables.ledger import Idempotency
 Answer = tuple[int, dict[str, Any]]
 
 _MAX_LENGTH = 255
+_RETRIES_LAST = timedelta(minutes=10)
 _LOCK_NOT_AVAILABLE = "55P03"
 
 _CLAIM_KEY = text("""
@@ -53,6 +55,27 @@ def once(
         session.execute(update(Idempotency).where(mine).values(status=answer[0], answer=answer[1]))
         return answer
     return _replay(session, tenant_id, key, hash_)
+
+
+def again(
+    session: Session, tenant_id: str, key: str, create: Callable[[], Answer], *, is_retry: bool
+) -> Answer:
+    """For clients that send no key, but say which requests are retries: a retry within minutes gets
+    the answer of the last equal request; any other request is a new one.
+
+    Raises KeyInFlight while the one before is not over.
+    """
+    names = {"tenant": tenant_id, "key": key, "hash": ""}
+    mine = (Idempotency.tenant_id == tenant_id) & (Idempotency.key == key)
+    if not _claimed(session, names):
+        kept = mine & (Idempotency.created_at > func.now() - _RETRIES_LAST)
+        row = session.scalar(select(Idempotency).where(kept)) if is_retry else None
+        if row is not None:
+            return int(row.status or 200), dict(row.answer or {})
+        session.execute(update(Idempotency).where(mine).values(created_at=func.now()))
+    answer = create()
+    session.execute(update(Idempotency).where(mine).values(status=answer[0], answer=answer[1]))
+    return answer
 
 
 def forget(session: Session, tenant_id: str, key: str | None) -> None:

@@ -9,7 +9,7 @@ from flask import Flask
 from shared.states import Scope
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, new_key, new_tenant, ok, refused
-from tests.ledger import add_stand_in
+from tests.ledger import add_stand_in, execute
 
 BODY = {"kind": "generation", "model": "stand-in", "items": [{"params": {"seed": 1}}]}
 
@@ -107,3 +107,46 @@ def test_eight_threads_with_one_key_make_one_job(app: Flask, api: Api) -> None:
     assert made
     assert set(made) == {job["id"]}
     assert set(waiting) <= {"idempotency_key_in_flight"}
+
+
+class TestKeyless:
+    """The official SDK sends no key, but counts its tries."""
+
+    def test_a_retry_gets_the_answer_of_the_first_try(self, api: Api) -> None:
+        first = ok(api.post(JOBS, BODY, x_stainless_retry_count="0"), 202)
+
+        assert ok(api.post(JOBS, BODY, x_stainless_retry_count="1"), 202) == first
+        assert ok(api.post(JOBS, BODY, x_stainless_retry_count="2"), 202) == first
+        assert number_of_jobs(api) == 1
+
+    def test_two_first_tries_are_two_requests(self, api: Api) -> None:
+        ok(api.post(JOBS, BODY, x_stainless_retry_count="0"), 202)
+        second = ok(api.post(JOBS, BODY, x_stainless_retry_count="0"), 202)
+
+        assert ok(api.post(JOBS, BODY, x_stainless_retry_count="1"), 202) == second
+        assert number_of_jobs(api) == 2
+
+    def test_a_retry_whose_first_try_made_nothing_makes_it(self, api: Api) -> None:
+        refused(api.post(JOBS, {**BODY, "model": "unknown"}, x_stainless_retry_count="0"), 404)
+
+        ok(api.post(JOBS, BODY, x_stainless_retry_count="1"), 202)
+
+        assert number_of_jobs(api) == 1
+
+    def test_after_some_minutes_a_retry_is_a_new_request(self, api: Api) -> None:
+        ok(api.post(JOBS, BODY, x_stainless_retry_count="0"), 202)
+        execute("UPDATE idempotency SET created_at = now() - interval '11 minutes'")
+
+        ok(api.post(JOBS, BODY, x_stainless_retry_count="1"), 202)
+
+        assert number_of_jobs(api) == 2
+
+    def test_another_key_of_the_tenant_has_its_own_tries(
+        self, api: Api, anonymous: Api, tenant: Tenant
+    ) -> None:
+        first = ok(api.post(JOBS, BODY, x_stainless_retry_count="0"), 202)
+        other = anonymous.with_key(new_key(tenant.id, [Scope.ADMIN]))
+
+        second = ok(other.post(JOBS, BODY, x_stainless_retry_count="1"), 202)
+
+        assert second["id"] != first["id"]
