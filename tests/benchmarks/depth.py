@@ -65,6 +65,7 @@ def ledger() -> Iterator[str]:
                 "ATELIER_HOME": str(home),
                 "ATELIER_DATABASE_URL": str(urls.database),
                 "ATELIER_REDIS_URL": str(urls.redis),
+                "ATELIER_STORAGE_URL": f"file:{home / 'objects'}",
                 "ATELIER_FAMILIES": "tests.families.stand_in",
             }
         )
