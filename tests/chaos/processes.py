@@ -72,6 +72,7 @@ def running(
 
 WORKER = ("-m", "celery", "-A", "worker.app", "worker", "--without-gossip", "--without-mingle")
 WORKER += ("--without-heartbeat", "-Q")
+IMPATIENT_WORKER = tuple(word.replace("worker.app", "tests.chaos.impatient") for word in WORKER)
 SWEEPER = ("-m", "worker.sweeper")
 API = ("-m", "gunicorn", "api.app:application()", "--worker-class", "gthread", "--threads", "8")
 

@@ -1,9 +1,13 @@
 """Faults while real workers run: nothing is lost and nothing is done twice."""
 
+import re
 import signal
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from redis import Redis
+from sqlalchemy import text
 
 from shared.db import transaction
 from shared.embedded.engines import Urls
@@ -11,10 +15,14 @@ from shared.queues import hint
 from shared.services import failures, items, jobs, workers
 from shared.services.pages import Cursor
 from shared.states import Lane
+from shared.storage import storage
 from shared.tables.job import Job
 from shared.tables.tenant import Tenant
-from tests.chaos.processes import sweeper, until, worker
+from tests.chaos.processes import IMPATIENT_WORKER, running, sweeper, until, worker
+from tests.chaos.soundness import all_faults, changes, watching
 from tests.ledger import assert_sound, submit
+
+_RECEIVED = re.compile(r"Task work\[(\S+)\] received")
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
@@ -24,9 +32,13 @@ def read(tenant: Tenant, job: Job) -> Job:
         return jobs.get(session, tenant.id, job.id)
 
 
-def is_up() -> bool:
+def up() -> int:
     with transaction() as session:
-        return bool(workers.alive(session))
+        return len(workers.alive(session))
+
+
+def is_up() -> bool:
+    return up() > 0
 
 
 def start(tenant: Tenant, items: int, seconds: float) -> Job:
@@ -109,6 +121,27 @@ def test_hints_sent_five_times_make_no_second_output(tenant: Tenant) -> None:
         until(lambda: read(tenant, job).state == "succeeded")
 
     assert_sound()
+
+
+def test_a_batch_longer_than_the_brokers_patience_is_hinted_twice_and_run_once(
+    tenant: Tenant, tmp_path: Path
+) -> None:
+    logs = [tmp_path / "one", tmp_path / "other"]
+    with ExitStack() as both, watching():
+        for log in logs:
+            both.enter_context(running(*IMPATIENT_WORKER, "text", log=log))
+        until(lambda: up() == 2)
+        job = start(tenant, items=12, seconds=0.4)
+        until(lambda: read(tenant, job).state == "succeeded")
+        assert changes() == {}
+
+    handed_out = [set(_RECEIVED.findall(log.read_text())) for log in logs]
+    assert len(set.union(*handed_out)) == 1, "one hint was sent"
+    assert set.intersection(*handed_out), "both had it"
+    with transaction() as session:
+        attempts = session.execute(text("SELECT array_agg(attempt) FROM items")).scalar_one()
+    assert attempts == [1] * 12
+    assert all_faults(storage()) == {}
 
 
 def test_a_worker_told_to_end_releases_its_items_without_an_attempt_spent(tenant: Tenant) -> None:
