@@ -128,10 +128,16 @@ class Site:
         )
         return s3.Bucket(BUCKET)
 
-    def heal(self) -> None:
-        """End every fault of the engines, and every program."""
+    def heal_engines(self) -> None:
+        """End every fault of the engines."""
         self.redis.healed()
         self.storage.healed()
+        self.storage.methods = None
+        self.storage.struck = 0
+
+    def heal(self) -> None:
+        """End every fault of the engines, and every program."""
+        self.heal_engines()
         for name in list(self.programs):
             self.kill(name)
 

@@ -1,7 +1,9 @@
 """Faults of engines: Redis, Postgres and the object storage, while real programs run."""
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -12,6 +14,7 @@ from shared.db import transaction
 from shared.services import failures
 from shared.services.pages import Cursor
 from tests.chaos.client import Customer
+from tests.chaos.conftest import customer_of, in_use
 from tests.chaos.processes import until
 from tests.chaos.proxy import Fault
 from tests.chaos.site import Site
@@ -19,16 +22,43 @@ from tests.chaos.soundness import all_faults
 
 ITEM = {"seconds": 0.05}
 """So that a batch lasts long enough to be met by a fault."""
+PROGRAMS = ("api", "sweeper", "worker")
+
+_ATTEMPTS = text("""
+    SELECT DISTINCT items.attempt FROM items JOIN jobs ON jobs.id = items.job_id
+    WHERE jobs.tenant_id = :tenant
+""")
+
+
+@pytest.fixture(scope="class")
+def programs(engines_to_hurt: tuple[Site, dict[str, str]]) -> Iterator[Site]:
+    """API, a worker and a sweeper, ready; they live through one fault after the other."""
+    with in_use(engines_to_hurt) as made:
+        start_all(made)
+        yield made
 
 
 @pytest.fixture
-def running(victim: Site) -> Site:
-    """API, a worker and a sweeper, ready."""
-    for name in ("api", "sweeper", "worker"):
-        victim.start(name)
-    victim.await_api()
-    victim.await_workers()
-    return victim
+def running(programs: Site) -> Iterator[Site]:
+    """Those programs; their engines are healed after the test, and none has ended."""
+    yield programs
+    programs.heal_engines()
+    ended = [name for name, one in programs.programs.items() if one.child.poll() is not None]
+    assert ended == []
+
+
+@pytest.fixture
+def customer(running: Site) -> Iterator[Customer]:
+    """One more tenant of theirs."""
+    with customer_of(running, f"acme {uuid4()}") as made:
+        yield made
+
+
+def start_all(site: Site) -> None:
+    for name in PROGRAMS:
+        site.start(name)
+    site.await_api()
+    site.await_workers()
 
 
 def done(customer: Customer, job_id: str) -> int:
@@ -41,14 +71,14 @@ def hold_connections(url: str, held: ExitStack) -> None:
         held.enter_context(psycopg.connect(url))
 
 
-def attempts() -> set[int]:
+def attempts(customer: Customer) -> set[int]:
     with transaction() as session:
-        return set(session.execute(text("SELECT DISTINCT attempt FROM items")).scalars())
+        return set(session.execute(_ATTEMPTS, {"tenant": customer.tenant_id}).scalars())
 
 
 def assert_no_attempt_was_spent(customer: Customer) -> None:
     """What the engines did wrong cost no item an attempt."""
-    assert attempts() == {1}
+    assert attempts(customer) == {1}
     with transaction() as session:
         told = failures.list_failures(session, customer.tenant_id, Cursor(), failures.Filter())
     assert not told.rows
@@ -82,21 +112,6 @@ class TestRedis:
 
         assert customer.await_end(second)["state"] == "succeeded"
         assert all_faults(running) == {}
-
-    def test_emptied_while_nobody_listens_it_loses_no_work(
-        self, victim: Site, customer: Customer
-    ) -> None:
-        victim.start("api")
-        victim.await_api()
-        job = customer.submit([ITEM] * 16)
-        with Redis.from_url(str(victim.engines.urls.redis)) as redis:
-            until(lambda: bool(redis.exists("atelier:text")))
-        victim.flush_redis()
-        for name in ("sweeper", "worker"):
-            victim.start(name)
-
-        assert customer.await_end(job)["state"] == "succeeded"
-        assert all_faults(victim) == {}
 
 
 class TestPostgres:
@@ -178,7 +193,6 @@ class TestStorage:
             until(lambda: running.storage.struck > 0)
             # Long enough that boto3 gives up and the items are released.
             time.sleep(3)
-        running.storage.struck = 0
 
         assert customer.await_end(job)["state"] == "succeeded"
         assert_no_attempt_was_spent(customer)
@@ -196,3 +210,18 @@ class TestStorage:
 
         assert customer.await_end(job)["state"] == "succeeded"
         assert all_faults(running) == {}
+
+
+def test_a_redis_emptied_while_nobody_listens_loses_no_work(victim: Site) -> None:
+    victim.start("api")
+    victim.await_api()
+    with customer_of(victim, "acme") as customer:
+        job = customer.submit([ITEM] * 16)
+        with Redis.from_url(str(victim.engines.urls.redis)) as redis:
+            until(lambda: bool(redis.exists("atelier:text")))
+        victim.flush_redis()
+        for name in ("sweeper", "worker"):
+            victim.start(name)
+
+        assert customer.await_end(job)["state"] == "succeeded"
+    assert all_faults(victim) == {}
