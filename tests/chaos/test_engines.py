@@ -19,11 +19,13 @@ from tests.chaos.processes import until
 from tests.chaos.proxy import Fault
 from tests.chaos.site import Site
 from tests.chaos.soundness import all_faults
+from tests.ledger import execute
 
 ITEM = {"seconds": 0.05}
 """So that a batch lasts long enough to be met by a fault."""
 PROGRAMS = ("api", "sweeper", "worker")
 
+_RESTING = text("SELECT count(*) FROM queue WHERE available_at > now()")
 _ATTEMPTS = text("""
     SELECT DISTINCT items.attempt FROM items JOIN jobs ON jobs.id = items.job_id
     WHERE jobs.tenant_id = :tenant
@@ -74,6 +76,17 @@ def hold_connections(url: str, held: ExitStack) -> None:
 def attempts(customer: Customer) -> set[int]:
     with transaction() as session:
         return set(session.execute(_ATTEMPTS, {"tenant": customer.tenant_id}).scalars())
+
+
+def resting() -> int:
+    """How many items were released, to be run again later."""
+    with transaction() as session:
+        return int(session.execute(_RESTING).scalar_one())
+
+
+def end_rests() -> None:
+    """Let them be run again now: how long they rest is not what is looked at here."""
+    execute("UPDATE queue SET available_at = now()")
 
 
 def assert_no_attempt_was_spent(customer: Customer) -> None:
@@ -182,19 +195,29 @@ class TestPostgres:
 
 class TestStorage:
     @pytest.mark.parametrize(
-        "fault", [Fault.REFUSE, Fault.SLOW, Fault.ERROR, Fault.ERROR_AFTER, Fault.LOST_ANSWER]
+        "fault", [Fault.REFUSE, Fault.ERROR, Fault.ERROR_AFTER, Fault.LOST_ANSWER]
     )
-    def test_what_it_does_wrong_is_repeated_and_costs_no_attempt(
+    def test_what_it_does_wrong_lets_items_rest_and_costs_no_attempt(
         self, running: Site, customer: Customer, fault: Fault
     ) -> None:
         job = customer.submit([ITEM] * 48)
         until(lambda: done(customer, job) > 0)
         with running.storage.showing(fault):
-            until(lambda: running.storage.struck > 0)
-            # Long enough that boto3 gives up and the items are released.
-            time.sleep(3)
+            until(lambda: resting() > 0)
+        end_rests()
 
         assert customer.await_end(job)["state"] == "succeeded"
+        assert_no_attempt_was_spent(customer)
+        assert all_faults(running) == {}
+
+    def test_slow_it_delays_the_work_and_nothing_else(
+        self, running: Site, customer: Customer
+    ) -> None:
+        with running.storage.showing(Fault.SLOW):
+            job = customer.submit([ITEM] * 48)
+
+            assert customer.await_end(job)["state"] == "succeeded"
+        assert running.storage.struck >= 48
         assert_no_attempt_was_spent(customer)
         assert all_faults(running) == {}
 
@@ -204,9 +227,10 @@ class TestStorage:
         running.storage.methods = {"PUT"}
         with running.storage.showing(Fault.ERROR):
             job = customer.submit([ITEM] * 16)
-            until(lambda: running.storage.struck >= 16)
+            until(lambda: running.storage.struck >= 16 and resting() > 0)
             assert done(customer, job) == 0
         running.storage.methods = None
+        end_rests()
 
         assert customer.await_end(job)["state"] == "succeeded"
         assert all_faults(running) == {}
