@@ -1,4 +1,4 @@
-"""The command line `atelier`: a command parses and calls one service.
+"""The operators' commands of `atelier`: a command parses and calls one service.
 
 Keys and passwords go to stdout alone, so that scripts can take them; everything else goes to
 stderr.
@@ -42,7 +42,6 @@ def tell(message: str) -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="atelier")
 def main() -> None:
     """Run and look after an Atelier installation."""
 
