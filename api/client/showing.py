@@ -23,6 +23,7 @@ def rewrite(message: str) -> None:
 
 
 def end_rewriting() -> None:
+    """Leave the rewritten line as it stands."""
     if sys.stderr.isatty():
         tell("")
 

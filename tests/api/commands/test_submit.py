@@ -90,7 +90,8 @@ class TestItems:
         [
             (b'{"seed": 1}\n\n{"seed": \n', "line 3: not JSON"),
             (b'{"seed": 1}\n{"seed": -1}\n', "line 2.params.seed: input should be greater"),
-            (b'{"seed": 1}\n[]\n', 'line 2: needs an object with "params"'),
+            (b'{"seed": 1}\n[]\n', "line 2: must be a JSON object"),
+            (b"[" * 100_000 + b"\n", "line 1: not JSON"),
             (b'{"custom_id": "a"}\n{"custom_id": "a"}\n', "line 2.custom_id: 'a' occurs twice"),
             (b'{"seed": 1}\n{"custom_id": "\\u0000"}\n', "line 2.custom_id: holds a character"),
         ],
