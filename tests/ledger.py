@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from shared import catalog
 from shared.db import transaction
 from shared.services import jobs, models, tenants
+from shared.services.items import Wanted
 from shared.services.ledger.claim import Claim, claim
 from shared.services.ledger.commit import Done, NewOutput, Released, commit
 from shared.services.ledger.invariants import violations
@@ -40,7 +41,7 @@ def submit(
 ) -> Job:
     """Accept a generation job, one item for each of `params`."""
     with transaction() as session:
-        wanted = [jobs.Wanted(each) for each in params]
+        wanted = [Wanted(each) for each in params]
         return jobs.create_generation(session, jobs.Common(tenant_id, **common), model, wanted)
 
 

@@ -14,8 +14,8 @@ from shared.settings import settings
 from shared.states import FINAL_JOB_STATES
 from shared.tables.job import Job
 
-MOST_WAITERS = 44
-"""Of a process of the API, which has 48 threads: some are left to answer others."""
+MOST_WAITERS = 64
+"""Of a process of the API, which has 72 threads: some are left to answer others."""
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.1
 

@@ -1,10 +1,11 @@
 """Submissions: the body of `POST /api/v1/jobs`, and the service that accepts each kind of job."""
 
 import time
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError
 from sqlalchemy.orm import Session
 
 from api.auth import caller, require
@@ -12,6 +13,8 @@ from api.times import LAST_SECOND
 from shared.errors import Invalid
 from shared.family import Family
 from shared.services import jobs, webhooks
+from shared.services.invalid import invalid
+from shared.services.items import Fault, Wanted
 from shared.states import JobKind, Scope
 from shared.tables.job import Job
 
@@ -39,7 +42,8 @@ class JobBody(BaseModel):
 
     kind: Literal["generation", "embedding", "training", "evaluation"]
     model: str = Field(description="The model to run or evaluate, or the name to train.")
-    items: list[ItemBody] | None = Field(
+    # Looked at one by one as they are accepted: 100,000 models at once would take 100 MB.
+    items: list[SkipValidation[ItemBody]] | None = Field(
         None, description="For generation and embedding: 1 to 100,000 items."
     )
     input_file: str | None = Field(
@@ -89,10 +93,29 @@ def _generation(session: Session, body: JobBody) -> Job:
         return jobs.create_generation_from_file(
             session, _common(session, body), body.model, body.input_file, JobKind(body.kind)
         )
-    wanted = [jobs.Wanted(item.params, item.custom_id) for item in body.items or ()]
+    items = _Items(body.items or [])
     return jobs.create_generation(
-        session, _common(session, body), body.model, wanted, JobKind(body.kind)
+        session, _common(session, body), body.model, items, JobKind(body.kind)
     )
+
+
+class _Items:
+    """The items of a body, each read when it is asked for."""
+
+    def __init__(self, raw: Sequence[Any]):
+        self._raw = raw
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __iter__(self) -> Iterator[Wanted | Fault]:
+        for position, each in enumerate(self._raw):
+            try:
+                item = ItemBody.model_validate(each)
+            except ValidationError as error:
+                yield Fault(invalid(error, f"items[{position}]"))
+            else:
+                yield Wanted(item.params, item.custom_id)
 
 
 def _training(session: Session, body: JobBody) -> Job:

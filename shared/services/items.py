@@ -7,7 +7,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, select
@@ -59,6 +59,14 @@ class Fault:
     """Its line in the input file, if it comes from one."""
 
 
+class Items(Protocol):
+    """Items of one request: how many, and one after the other."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Wanted | Fault]: ...
+
+
 class InvalidItems(Invalid):
     """Items that cannot be used, each with its fault."""
 
@@ -67,6 +75,7 @@ class InvalidItems(Invalid):
         if len(faults) > _SHOWN_FAULTS:
             messages.append("and more")
         super().__init__("; ".join(messages), param=faults[0].error.param)
+        self.code = faults[0].error.code
         self.faults = faults
 
 

@@ -1,6 +1,5 @@
 """Jobs: accepting each kind, looking at them, cancelling and pausing them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,7 +14,7 @@ from shared.family import Family
 from shared.ids import new_id
 from shared.services import datasets, files, models
 from shared.services.invalid import invalid
-from shared.services.items import Wanted, check_items
+from shared.services.items import Items, check_items
 from shared.services.ledger import cancel as ledger_cancel
 from shared.services.ledger import flows
 from shared.services.ledger import pause as ledger_pause
@@ -48,7 +47,7 @@ def create_generation(
     session: Session,
     common: Common,
     reference: str,
-    wanted: Sequence[Wanted],
+    wanted: Items,
     kind: JobKind = JobKind.GENERATION,
 ) -> Job:
     """Accept items for a model, of a kind that has outputs. Hint the job's lane after the commit.

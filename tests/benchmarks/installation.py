@@ -32,6 +32,7 @@ class Installation:
     key: str
     client: Client
     process: subprocess.Popen[str]
+    home: Path
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def installation(**variables: str) -> Iterator[Installation]:
             _, key = tenants.add_key(session, tenant.id, "benchmark", [Scope.ADMIN])
         address = f"http://127.0.0.1:{port}"
         client = Client(address, key)
-        yield Installation(address, tenant.id, key, client, process)
+        yield Installation(address, tenant.id, key, client, process, home)
         client.close()
     finally:
         process.send_signal(signal.SIGTERM)

@@ -15,6 +15,7 @@ from sqlalchemy import select, text
 from shared.db import transaction
 from shared.errors import Conflict
 from shared.services import jobs
+from shared.services.items import Wanted
 from shared.services.ledger import leases, sweep
 from shared.services.ledger.claim import Claim
 from shared.services.ledger.commit import Done, Released, commit
@@ -167,7 +168,7 @@ def accept_jobs(tenant: Tenant, count: int) -> None:
     with transaction() as session:
         for _ in range(count):
             common = jobs.Common(tenant.id)
-            jobs.create_generation(session, common, "stand-in", [jobs.Wanted({})])
+            jobs.create_generation(session, common, "stand-in", [Wanted({})])
 
 
 def claimed_one_by_one(count: int) -> Iterator[Claim]:
