@@ -9,7 +9,7 @@ from flask_openapi_swagger.plugins import RegisterPlugin
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
 
-from api import auth, errors, requests
+from api import auth, errors, limits, requests
 from api.dashboard.app import add_dashboard
 from api.openai import batches, chat, completions, embeddings, files, images, uploads
 from api.openai import models as openai_models
@@ -88,6 +88,7 @@ def create_app() -> OpenAPI:
         hops = ours.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     requests.add_to(app)
+    limits.add_to(app)
     auth.add_to(app)
     errors.add_to(app)
     for blueprint in BLUEPRINTS:

@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flask import Flask, current_app, g, request
+from flask import session as browser
 
+from api import limits
 from shared.db import reading
 from shared.errors import Forbidden, Unauthenticated
 from shared.services import tenants
@@ -33,6 +35,10 @@ def needs(*scopes: Scope) -> Callable[[View], View]:
         return view
 
     return mark
+
+
+UNCOUNTED = frozenset({"health.live", "health.ready"})
+"""Whoever probes a process must not be told that it asks too often."""
 
 
 def public(view: View) -> View:
@@ -66,16 +72,28 @@ def add_to(app: Flask) -> None:
 
 
 def _check() -> None:
-    if request.endpoint is None or request.path.startswith(tuple(PUBLIC_PREFIXES)):
+    if request.path.startswith(tuple(PUBLIC_PREFIXES)) or request.endpoint in UNCOUNTED:
         return
-    access = access_of(current_app, request.endpoint)
+    access = PUBLIC if request.endpoint is None else access_of(current_app, request.endpoint)
+    if access == PUBLIC or (access == SESSION and "_user_id" not in browser):
+        limits.count_address()
     if access in {PUBLIC, SESSION}:
         return
-    with reading() as session:
-        g.caller = tenants.authenticate(session, bearer())
+    g.caller = _authenticate()
+    limits.count_key(g.caller.key_id)
     if not isinstance(access, frozenset):
         raise Forbidden("This route names no scope; nobody may call it.")
     require(*access)
+
+
+def _authenticate() -> Caller:
+    """Who sends this request. Raises Unauthenticated, or RateLimited for one who keeps trying."""
+    try:
+        with reading() as session:
+            return tenants.authenticate(session, bearer())
+    except Unauthenticated:
+        limits.count_address()
+        raise
 
 
 def bearer() -> str:

@@ -122,6 +122,17 @@ class StorageFull(Retryable):
     retry_after_s = 300
 
 
+class RateLimited(Retryable):
+    """Requests come faster than they may."""
+
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, message: str, *, retry_after_s: int):
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class Overloaded(Retryable):
     """More work waits here than may. Try again later; nothing was accepted."""
 

@@ -87,6 +87,15 @@ class Settings(BaseSettings):
         le=600,
         description="How long a one-off call waits for its job before it cancels it.",
     )
+    key_requests: int = Field(
+        6000, gt=0, description="Requests a minute with one key; beyond it the API answers 429."
+    )
+    address_requests: int = Field(
+        600,
+        gt=0,
+        description="Requests a minute without a good key from one address (of IPv6: from one "
+        "network of 64 bits); beyond it the API answers 429.",
+    )
     login_limit: str = Field(
         "10 per 15 minutes", description="Sign-in attempts per account and per address."
     )

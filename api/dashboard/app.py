@@ -5,11 +5,11 @@ import unicodedata
 from flask import Blueprint, Flask, redirect, request
 from flask_bootstrap import Bootstrap5
 from flask_limiter import Limiter
-from flask_limiter.util import get_remote_address
 from flask_security import auth_required
 from flask_wtf import CSRFProtect
 from werkzeug.wrappers import Response as AnyResponse
 
+from api import limits
 from api.auth import PUBLIC_PREFIXES, public
 from api.dashboard import datasets, failures, jobs, models, overview, review, shown, webhooks
 from api.dashboard.accounts import add_security
@@ -56,7 +56,7 @@ def add_dashboard(app: Flask) -> None:
 def _limit_sign_in(app: Flask) -> None:
     """Limit attempts by account and by address: who guesses passwords is slowed down on both."""
     limiter = Limiter(
-        get_remote_address,
+        limits.sender,
         app=app,
         storage_uri=settings().required("redis_url"),
         storage_options={"socket_timeout": 1, "socket_connect_timeout": 1},
