@@ -9,7 +9,7 @@ from flask_openapi_swagger.plugins import RegisterPlugin
 from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
 
-from api import auth, errors, limits, requests
+from api import auth, errors, limits, requests, surplus
 from api.dashboard.app import add_dashboard
 from api.openai import batches, chat, completions, embeddings, files, images, uploads
 from api.openai import models as openai_models
@@ -90,6 +90,7 @@ def create_app() -> OpenAPI:
     requests.add_to(app)
     limits.add_to(app)
     auth.add_to(app)
+    surplus.add_to(app)
     errors.add_to(app)
     for blueprint in BLUEPRINTS:
         app.register_api(blueprint)

@@ -1,4 +1,4 @@
-"""How often a key or an address may ask: counted by the minute in Redis, for all processes together.
+"""How often a key or an address may ask: counted by the minute in Redis, for all processes alike.
 
 A request costs one round trip. While Redis is away requests pass uncounted, and none waits for it
 but one every few seconds that asks again.

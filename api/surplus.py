@@ -1,0 +1,44 @@
+"""What a route does not take is refused by name, so that a misspelt field is never silently ignored.
+
+A route with a model of its query or body is checked by its model; here stand those without one.
+"""
+
+from typing import Any
+
+from flask import Flask, current_app, request
+
+from api.auth import access_of
+from shared.errors import Invalid
+from shared.services.invalid import UnknownField
+
+
+def add_to(app: Flask) -> None:
+    """Check every request with a key before its view, once it is known who asks."""
+    app.before_request(_refuse_surplus)
+
+
+def _refuse_surplus() -> None:
+    if request.endpoint is None or not isinstance(
+        access_of(current_app, request.endpoint), frozenset
+    ):
+        return
+    taken = current_app.view_functions[request.endpoint].__annotations__
+    if "query" not in taken:
+        _refuse_fields(request.args)
+    if not {"body", "form"} & taken.keys():
+        _refuse_body()
+
+
+def _refuse_body() -> None:
+    # Read, so that a body over the limit is refused here as it is anywhere else.
+    if not request.get_data():
+        return
+    body = request.get_json(silent=True) if request.is_json else ...
+    if not isinstance(body, dict):
+        raise Invalid("body: this address takes none; send it empty", param=None)
+    _refuse_fields(body)
+
+
+def _refuse_fields(fields: Any) -> None:
+    for name in fields:
+        raise UnknownField(f"{name}: there is no such field", param=name)
