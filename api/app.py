@@ -3,14 +3,12 @@
 import gc
 import os
 
-from flask import jsonify, redirect
 from flask_openapi import OpenAPI
-from flask_openapi_swagger.plugins import RegisterPlugin
 from werkzeug.middleware.proxy_fix import ProxyFix
-from werkzeug.wrappers import Response as AnyResponse
 
-from api import auth, errors, limits, requests, surplus
+from api import auth, errors, headers, limits, requests, surplus
 from api.dashboard.app import add_dashboard
+from api.documentation import add_documentation
 from api.openai import batches, chat, completions, embeddings, files, images, uploads
 from api.openai import models as openai_models
 from api.routes import (
@@ -87,6 +85,7 @@ def create_app() -> OpenAPI:
     if ours.trusted_proxies:
         hops = ours.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    headers.add_to(app)
     requests.add_to(app)
     limits.add_to(app)
     auth.add_to(app)
@@ -94,25 +93,9 @@ def create_app() -> OpenAPI:
     errors.add_to(app)
     for blueprint in BLUEPRINTS:
         app.register_api(blueprint)
-    _add_documentation(app)
+    add_documentation(app)
     add_dashboard(app)
     return app
-
-
-def _add_documentation(app: OpenAPI) -> None:
-    """`/openapi.json`, generated from the code, and `/docs`, a page to read and try it."""
-
-    def specification() -> AnyResponse:
-        return jsonify(app.api_doc)
-
-    def docs() -> AnyResponse:
-        return redirect("/docs/swagger")
-
-    app.add_url_rule("/openapi.json", "openapi", auth.public(specification))
-    app.add_url_rule("/docs", "docs", auth.public(docs))
-    page = RegisterPlugin.register(doc_url="../openapi.json")
-    app.register_blueprint(page, url_prefix="/docs")
-    auth.PUBLIC_PREFIXES.append("/docs/")
 
 
 def application() -> OpenAPI:

@@ -1,6 +1,4 @@
-"""What every request goes through: an id, a limit of its size, JSON that is JSON, headers of
-safety.
-"""
+"""What every request goes through: an id, a limit of its size, JSON that is JSON."""
 
 import logging
 import re
@@ -101,9 +99,6 @@ SentFile = Annotated[FileStorage, AfterValidator(_refuse_text)]
 
 def _end(response: Response) -> Response:
     response.headers["x-request-id"] = g.request_id
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    response.headers.setdefault("X-Frame-Options", "DENY")
     seconds = time.monotonic() - g.began
     log.info("%s %s %s %.3fs", request.method, request.path, response.status_code, seconds)
     return response

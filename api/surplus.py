@@ -1,4 +1,4 @@
-"""What a route does not take is refused by name, so that a misspelt field is never silently ignored.
+"""What a route does not take is refused by name: a misspelt field is never silently ignored.
 
 A route with a model of its query or body is checked by its model; here stand those without one.
 """

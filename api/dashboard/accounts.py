@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from flask_security import RoleMixin, Security, UserMixin
@@ -141,6 +142,8 @@ def add_security(app: Any) -> None:
         SECURITY_CSRF_IGNORE_UNAUTH_ENDPOINTS=False,
         SECURITY_FLASH_MESSAGES=False,
         SECURITY_SEND_REGISTER_EMAIL=False,
+        # No page asks for the password again; its own would take guesses without a limit.
+        SECURITY_FRESHNESS=timedelta(-1),
         # One answer for an unknown address and a wrong password.
         SECURITY_RETURN_GENERIC_RESPONSES=True,
         SECURITY_EMAIL_VALIDATOR_ARGS={"check_deliverability": False, "test_environment": True},

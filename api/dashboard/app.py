@@ -7,7 +7,6 @@ from flask_bootstrap import Bootstrap5
 from flask_limiter import Limiter
 from flask_security import auth_required
 from flask_wtf import CSRFProtect
-from werkzeug.wrappers import Response as AnyResponse
 
 from api import limits
 from api.auth import PUBLIC_PREFIXES, public
@@ -23,7 +22,6 @@ blueprint = Blueprint(
     static_folder="static",
 )
 PAGES = (overview, jobs, failures, review, models, datasets, webhooks)
-_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; form-action 'self'"
 
 
 def add_dashboard(app: Flask) -> None:
@@ -47,7 +45,6 @@ def add_dashboard(app: Flask) -> None:
     app.register_blueprint(pages)
     app.register_blueprint(blueprint)
     shown.add_filters(app)
-    app.after_request(_protect)
     app.add_url_rule("/", "root", public(lambda: redirect("/dashboard/")))
     for prefix in ("/dashboard/static/", "/bootstrap/"):
         PUBLIC_PREFIXES.append(prefix)
@@ -76,10 +73,3 @@ def _account() -> str:
     # As the sign-in reads it: other letters of the same meaning are the same account.
     email = unicodedata.normalize("NFKC", request.form.get("email", "")).strip().casefold()
     return f"account {email}"
-
-
-def _protect(response: AnyResponse) -> AnyResponse:
-    if request.path.startswith("/dashboard"):
-        response.headers.setdefault("Content-Security-Policy", _POLICY)
-        response.headers.setdefault("Cache-Control", "no-store")
-    return response

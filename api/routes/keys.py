@@ -109,7 +109,6 @@ def create_key(body: KeyBody) -> Response:
         shown = NewKeyAnswer(**show_key(key).model_dump(), key=secret)
     response = jsonify(shown.model_dump(mode="json"))
     response.status_code = 201
-    response.headers["Cache-Control"] = "no-store"
     return response
 
 

@@ -42,7 +42,7 @@ class Route:
 
     @property
     def noun(self) -> str:
-        """What its address is about: `jobs`, or `fine_tuning/jobs` where nouns stand in a folder."""
+        """What its address is about: `jobs`, or `fine_tuning/jobs` where it stands in a folder."""
         fixed = self.rule.partition("/<")[0]
         return fixed.removeprefix("/api").removeprefix("/v1/")
 

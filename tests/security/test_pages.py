@@ -4,17 +4,14 @@ import re
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
 
 from api import auth
-from api.dashboard.accounts import add_user
-from shared.states import Role
 from tests.api.client import Api, new_tenant
+from tests.security.browser import signed_in, token_of
 from tests.security.routes import everything
 from tests.security.things import make
 
 SIGN_IN = {"security.login", "security.logout", "security.static"}
-_TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
 
 def pages(app: Flask) -> list[tuple[str, str]]:
@@ -26,26 +23,6 @@ def pages(app: Flask) -> list[tuple[str, str]]:
     ]
     assert len(found) > 20
     return found
-
-
-def token_of(page: str) -> str:
-    """The token against forged requests in a page's forms."""
-    found = _TOKEN.search(page)
-    assert found is not None
-    return found[1]
-
-
-def signed_in(app: Flask, tenant_name: str) -> FlaskClient:
-    """A browser in which an admin of a tenant has signed in."""
-    password = add_user("admin@example.org", tenant_name, Role.ADMIN)
-    client = app.test_client()
-    form = {
-        "email": "admin@example.org",
-        "password": password,
-        "csrf_token": token_of(client.get("/dashboard/login").text),
-    }
-    assert client.post("/dashboard/login", data=form).status_code == 302
-    return client
 
 
 def test_without_a_session_every_page_leads_to_sign_in(app: Flask, anonymous: Api) -> None:
