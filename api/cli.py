@@ -6,6 +6,7 @@ stderr.
 
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -182,6 +183,41 @@ def key_add(tenant_name: str, name: str, scopes: tuple[str, ...]) -> None:
     with transaction() as session:
         owner = tenants.tenant_named(session, tenant_name)
         click.echo(tenants.add_key(session, owner.id, name, chosen)[1])
+
+
+@key.command("list")
+@click.option("--tenant", "tenant_name", required=True)
+@says_errors
+def key_list(tenant_name: str) -> None:
+    """Print a tenant's keys, newest first: id, first characters, name, scopes, end."""
+    _use_local()
+    with transaction() as session:
+        owner = tenants.tenant_named(session, tenant_name)
+        for each in tenants.keys_of(session, owner.id):
+            end = each.revoked_at or each.expires_at
+            until = f"until {end:%Y-%m-%d %H:%M} UTC" if end is not None else ""
+            scopes = ",".join(each.scopes)
+            click.echo(f"{each.id}  {each.hint}…  {each.name}  {scopes}  {until}".rstrip())
+
+
+@key.command("rotate")
+@click.argument("key_id", metavar="ID")
+@click.option("--tenant", "tenant_name", required=True)
+@click.option(
+    "--overlap-seconds",
+    type=click.IntRange(0, 7 * 86_400),
+    default=86_400,
+    show_default=True,
+    help="How long the old key is still good.",
+)
+@says_errors
+def key_rotate(key_id: str, tenant_name: str, overlap_seconds: int) -> None:
+    """Make a key in the place of another; prints it, this once."""
+    _use_local()
+    overlap = timedelta(seconds=overlap_seconds)
+    with transaction() as session:
+        owner = tenants.tenant_named(session, tenant_name)
+        click.echo(tenants.rotate_key(session, owner.id, key_id, overlap)[1])
 
 
 @main.group()

@@ -1,11 +1,12 @@
 """API keys: a tenant's own, made by whoever holds the scope `admin`."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from flask import Response, jsonify, request
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
 from api.pagination import ListAnswer, answer_list
@@ -25,6 +26,9 @@ blueprint = APIBlueprint(
     abp_tags=[Tag(name="keys")],
     abp_security=[{"key": []}],
 )
+
+
+_A_DAY_S = 86_400
 
 
 class KeyBody(BaseModel):
@@ -49,6 +53,19 @@ class KeyBody(BaseModel):
         if moment <= datetime.now(UTC):
             raise Invalid("expires_at: this moment has passed", param="expires_at")
         return moment
+
+
+class RotateBody(BaseModel):
+    """How to pass from one key to the next."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    overlap_seconds: int = Field(
+        _A_DAY_S,
+        ge=0,
+        le=7 * _A_DAY_S,
+        description="How long the old key is still good beside the new one.",
+    )
 
 
 class KeyAnswer(BaseModel):
@@ -95,18 +112,39 @@ def show_key(key: Key) -> KeyAnswer:
 @needs(Scope.ADMIN)
 def create_key(body: KeyBody) -> Response:
     require_json()
+    _refuse_idempotency()
+    with transaction() as session:
+        made = tenants.add_key(session, caller().tenant_id, body.name, body.scopes, body.expiry())
+        return _show_once(session, *made)
+
+
+@blueprint.post(
+    "/<string:id>/rotate",
+    responses={201: NewKeyAnswer},
+    summary="Make a key in the place of another, which is good for a while yet",
+)
+@needs(Scope.ADMIN)
+def rotate_key(path: KeyPath, body: RotateBody) -> Response:
+    require_json()
+    _refuse_idempotency()
+    overlap = timedelta(seconds=body.overlap_seconds)
+    with transaction() as session:
+        made = tenants.rotate_key(session, caller().tenant_id, path.id, overlap)
+        return _show_once(session, *made)
+
+
+def _refuse_idempotency() -> None:
     if "Idempotency-Key" in request.headers:
         raise Invalid(
             "Idempotency-Key: not taken here, because a secret is not kept to be shown again; "
             "revoke a key that you did not receive",
             param="Idempotency-Key",
         )
-    with transaction() as session:
-        key, secret = tenants.add_key(
-            session, caller().tenant_id, body.name, body.scopes, body.expiry()
-        )
-        session.refresh(key)
-        shown = NewKeyAnswer(**show_key(key).model_dump(), key=secret)
+
+
+def _show_once(session: Session, key: Key, secret: str) -> Response:
+    session.refresh(key)
+    shown = NewKeyAnswer(**show_key(key).model_dump(), key=secret)
     response = jsonify(shown.model_dump(mode="json"))
     response.status_code = 201
     return response

@@ -5,7 +5,7 @@ import secrets
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
@@ -108,6 +108,31 @@ def revoke_key(session: Session, tenant_id: str, key_id: str) -> None:
     )
     if session.execute(revoked.values(revoked_at=func.now())).rowcount == 0:  # type: ignore[attr-defined]
         raise NotFound(f"No key {key_id!r} that is in use.")
+
+
+def rotate_key(
+    session: Session, tenant_id: str, key_id: str, overlap: timedelta
+) -> tuple[Key, str]:
+    """A new key in the place of one, which ends when the overlap is over, or sooner if it would.
+
+    The new one has its name, its scopes, and as long to live as it had. Raises NotFound.
+    """
+    found = session.execute(
+        select(Key, func.now())
+        .where(Key.id == key_id, Key.tenant_id == tenant_id, Key.revoked_at.is_(None))
+        .where((Key.expires_at > func.now()) | Key.expires_at.is_(None))
+        .with_for_update()
+    ).first()
+    if found is None:
+        raise NotFound(f"No key {key_id!r} that is in use.")
+    old, now = found
+    scopes = [Scope(scope) for scope in old.scopes]
+    if old.expires_at is None:
+        old.expires_at = now + overlap
+        return add_key(session, tenant_id, old.name, scopes)
+    life = old.expires_at - old.created_at
+    old.expires_at = min(old.expires_at, now + overlap)
+    return add_key(session, tenant_id, old.name, scopes, now + life)
 
 
 def keys_of(session: Session, tenant_id: str) -> Sequence[Key]:

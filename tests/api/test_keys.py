@@ -86,6 +86,86 @@ def test_the_list_tells_when_a_key_was_used(api: Api) -> None:
     assert shown["last_used_at"] is not None
 
 
+def rotate(api: Api, key: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return ok(api.post(f"{KEYS}/{key['id']}/rotate", fields), 201)
+
+
+def shown(api: Api, key: dict[str, Any]) -> dict[str, Any]:
+    return next(each for each in ok(api.get(KEYS))["data"] if each["id"] == key["id"])
+
+
+def test_both_keys_are_good_until_the_overlap_is_over(api: Api) -> None:
+    old = make(api, name="shop", scopes=["read", "generate"])
+
+    new = rotate(api, old)
+
+    assert (new["name"], new["scopes"]) == ("shop", ["read", "generate"])
+    assert (new["expires_at"], new["last_used_at"]) == (None, None)
+    assert shown(api, old)["expires_at"] == pytest.approx(time.time() + 86_400, abs=60)
+    for key in (old, new):
+        ok(api.with_key(key["key"]).get(JOBS))
+    with transaction() as session:
+        session.execute(
+            text("UPDATE keys SET expires_at = now() WHERE id = :id"), {"id": old["id"]}
+        )
+    refused(api.with_key(old["key"]).get(JOBS), 401)
+    ok(api.with_key(new["key"]).get(JOBS))
+
+
+def test_without_an_overlap_the_old_key_is_refused_at_its_next_use(api: Api) -> None:
+    old = make(api)
+
+    new = rotate(api, old, overlap_seconds=0)
+
+    refused(api.with_key(old["key"]).get(JOBS), 401)
+    ok(api.with_key(new["key"]).get(JOBS))
+
+
+def test_rotating_never_lets_the_old_key_live_longer_and_the_new_one_as_long_as_it_did(
+    api: Api,
+) -> None:
+    old = make(api, expires_at=int(time.time()) + 3600)
+
+    new = rotate(api, old, overlap_seconds=7 * 86_400)
+
+    assert shown(api, old)["expires_at"] == old["expires_at"]
+    assert new["expires_at"] == pytest.approx(time.time() + 3600, abs=60)
+    again = rotate(api, old, overlap_seconds=60)
+    assert again["key"] != new["key"]
+    assert shown(api, old)["expires_at"] == pytest.approx(time.time() + 60, abs=30)
+
+
+def test_a_key_may_rotate_itself(api: Api) -> None:
+    admin = make(api, scopes=["admin"])
+
+    new = rotate(api.with_key(admin["key"]), admin, overlap_seconds=0)
+
+    ok(api.with_key(new["key"]).get(KEYS))
+
+
+def test_a_key_that_is_revoked_or_over_or_another_tenants_is_not_rotated(
+    api: Api, stranger: Api
+) -> None:
+    revoked, over, mine = make(api), make(api), make(api)
+    api.delete(f"{KEYS}/{revoked['id']}")
+    rotate(api, over, overlap_seconds=0)
+
+    refused(api.post(f"{KEYS}/{revoked['id']}/rotate", {}), 404)
+    refused(api.post(f"{KEYS}/{over['id']}/rotate", {}), 404)
+    refused(stranger.post(f"{KEYS}/{mine['id']}/rotate", {}), 404)
+    ok(api.with_key(mine["key"]).get(JOBS))
+
+
+@pytest.mark.parametrize("seconds", [-1, 7 * 86_400 + 1, "soon"])
+def test_a_bad_overlap_is_refused_and_changes_nothing(api: Api, seconds: object) -> None:
+    old = make(api)
+
+    error = refused(api.post(f"{KEYS}/{old['id']}/rotate", {"overlap_seconds": seconds}), 400)
+
+    assert error["param"] == "overlap_seconds"
+    assert shown(api, old)["expires_at"] is None
+
+
 @pytest.mark.parametrize(
     ("change", "param"),
     [
