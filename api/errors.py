@@ -129,7 +129,9 @@ def _http(error: HTTPException) -> Response:
 
 
 def _unstorable(error: Exception) -> Response:
-    log.info("%s %s holds what cannot be stored: %s", request.method, request.path, error)
+    # Of the error only its name: its text repeats what the client sent.
+    kind = type(getattr(error, "orig", None) or error).__name__
+    log.info("%s %s holds what cannot be stored: %s", request.method, request.path, kind)
     return _ours(
         Invalid(
             "A value cannot be stored: a text with the character NUL or half a surrogate pair, "

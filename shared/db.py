@@ -61,6 +61,8 @@ def _made() -> Engine:
         pool_use_lifo=True,
         max_overflow=8,
         pool_timeout=5,
+        # An error's text goes to the log; what clients sent, and secrets, must not.
+        hide_parameters=True,
         connect_args={"options": _OPTIONS, "connect_timeout": 5, "application_name": "atelier"},
     )
     event.listen(made, "checkin", _note_return)

@@ -41,10 +41,14 @@ class Settings(BaseSettings):
     )
 
     database_url: str | None = Field(
-        None, description="PostgreSQL 15 or later; absent: `atelier up` starts its own."
+        None,
+        repr=False,  # it holds a password, as the next one does
+        description="PostgreSQL 15 or later; absent: `atelier up` starts its own.",
     )
     redis_url: str | None = Field(
-        None, description="Redis or Valkey; absent: `atelier up` starts its own Valkey."
+        None,
+        repr=False,
+        description="Redis or Valkey; absent: `atelier up` starts its own Valkey.",
     )
     storage_url: str | None = Field(
         None, description="`file:/folder` or `s3://bucket/prefix`; absent: a folder in `home`."
