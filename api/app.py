@@ -2,6 +2,7 @@
 
 import gc
 import os
+from datetime import timedelta
 
 from flask_openapi import OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -79,6 +80,9 @@ def create_app() -> OpenAPI:
     app.config.update(
         SECRET_KEY=ours.required("secret_key"),
         SESSION_COOKIE_SECURE=ours.secure_cookies,
+        # Browsers take a cookie of this name from this host alone, and over HTTPS alone.
+        SESSION_COOKIE_NAME="__Host-session" if ours.secure_cookies else "session",
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
     )

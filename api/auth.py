@@ -9,6 +9,7 @@ from flask import session as browser
 from api import limits
 from shared.db import reading
 from shared.errors import Forbidden, Unauthenticated
+from shared.log import begin
 from shared.services import tenants
 from shared.services.tenants import Caller
 from shared.states import Scope
@@ -80,6 +81,7 @@ def _check() -> None:
     if access in {PUBLIC, SESSION}:
         return
     g.caller = _authenticate()
+    begin(request=g.request_id, key=g.caller.key_id)
     limits.count_key(g.caller.key_id)
     if not isinstance(access, frozenset):
         raise Forbidden("This route names no scope; nobody may call it.")

@@ -26,7 +26,7 @@ POLICIES = {
     "/docs": _OURS,
 }
 """The content security policies of pages, by the beginning of their addresses."""
-_NOTHING = "default-src 'none'; frame-ancestors 'none'"
+_NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """The policy of every other answer: it is no page."""
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from flask import g
+from flask_login import user_logged_in, user_logged_out
 from flask_security import RoleMixin, Security, UserMixin
 from flask_security.datastore import UserDatastore
 from flask_security.utils import hash_password
@@ -14,6 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.db import reading, transaction
 from shared.errors import Conflict, Invalid
 from shared.ids import new_id
+from shared.log import begin
 from shared.services import tenants
 from shared.states import Role
 from shared.tables.user import User
@@ -149,3 +152,18 @@ def add_security(app: Any) -> None:
         SECURITY_EMAIL_VALIDATOR_ARGS={"check_deliverability": False, "test_environment": True},
     )
     Security(app, People(), register_blueprint=True)
+    user_logged_in.connect(_name, app)
+    user_logged_out.connect(_end_sessions, app)
+
+
+def _name(_: Any, user: Person) -> None:
+    """Have the log name who has signed in."""
+    begin(request=g.request_id, user=user.id)
+
+
+def _end_sessions(_: Any, user: Any) -> None:
+    """Sign a person out everywhere: a copy of a session's cookie must not outlive the session."""
+    if user.is_authenticated:
+        with transaction() as session:
+            changing = update(User).where(User.id == user.id)
+            session.execute(changing.values(fs_uniquifier=secrets.token_hex(32)))

@@ -2,16 +2,17 @@
 
 import unicodedata
 
-from flask import Blueprint, Flask, redirect, request
+from flask import Blueprint, Flask, g, redirect, request
 from flask_bootstrap import Bootstrap5
 from flask_limiter import Limiter
-from flask_security import auth_required
+from flask_security import auth_required, current_user
 from flask_wtf import CSRFProtect
 
 from api import limits
 from api.auth import PUBLIC_PREFIXES, public
 from api.dashboard import datasets, failures, jobs, models, overview, review, shown, webhooks
 from api.dashboard.accounts import add_security
+from shared.log import begin
 from shared.settings import settings
 
 blueprint = Blueprint(
@@ -40,6 +41,7 @@ def add_dashboard(app: Flask) -> None:
     pages = Blueprint("pages", __name__, url_prefix="/dashboard")
     pages.before_request(auth_required("session")(lambda: None))
     pages.before_request(csrf.protect)
+    pages.before_request(_name)
     for page in PAGES:
         page.add_to(pages)
     app.register_blueprint(pages)
@@ -48,6 +50,11 @@ def add_dashboard(app: Flask) -> None:
     app.add_url_rule("/", "root", public(lambda: redirect("/dashboard/")))
     for prefix in ("/dashboard/static/", "/bootstrap/"):
         PUBLIC_PREFIXES.append(prefix)
+
+
+def _name() -> None:
+    """Have the log name who looks at a page."""
+    begin(request=g.request_id, user=current_user.id)
 
 
 def _limit_sign_in(app: Flask) -> None:

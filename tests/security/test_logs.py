@@ -8,14 +8,17 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 from kombu.exceptions import KombuError
+from sqlalchemy import select
 
 from api.app import create_app
 from shared import log
+from shared.db import reading
 from shared.errors import AtelierError
 from shared.queues import WORK, make_celery
 from shared.settings import settings
 from shared.states import Lane
 from shared.storage import storage
+from shared.tables.user import User
 from tests.api.client import JOBS, Api, ok, refused
 from tests.security.browser import HERE, signed_in, token_of
 from tests.settings import forget_settings
@@ -66,6 +69,7 @@ def test_keys_and_headers_that_carry_them(logged: io.StringIO, api: Api) -> None
     refused(api.request("GET", f"{JOBS}?api_key={made['key']}"), 400)
 
     assert JOBS in logged.getvalue()
+    assert rotated["id"] in logged.getvalue(), "the log does not say whose request it was"
     assert_kept_out(logged, str(api.key), made["key"], rotated["key"], mistyped)
 
 
@@ -84,7 +88,13 @@ def test_passwords_and_sessions_of_people(logged: io.StringIO, app: Flask, api: 
     assert browser.post("/dashboard/logout", data={"csrf_token": token}).status_code == 302
 
     assert "/dashboard/login" in logged.getvalue()
+    assert person_id() in logged.getvalue(), "the log does not say who has signed in"
     assert_kept_out(logged, "a-wrong-password", session.value, token, "test-secret-")
+
+
+def person_id() -> str:
+    with reading() as session:
+        return session.scalars(select(User.id)).one()
 
 
 def test_secrets_of_webhooks(
