@@ -25,6 +25,10 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """What PostgreSQL cannot store: NUL, and halves of surrogate pairs."""
 
 
+_CONTROL = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x2028, 0x2029)}
+"""What could make one record look like two, as it is written in Python."""
+
+
 def storable(line: str) -> str:
     """A text without what PostgreSQL cannot store."""
     return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", line)
@@ -79,7 +83,7 @@ class Lines(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        line = super().formatMessage(record)
+        line = super().formatMessage(record).translate(_CONTROL)
         ids = " ".join(f"{name}={value}" for name, value in (_ids.get() or {}).items())
         return f"{line} [{ids}]" if ids else line
 
