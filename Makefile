@@ -1,5 +1,5 @@
 # What people run here. `make demo` and `make test` do everything on a fresh machine.
-.PHONY: help setup demo up test chaos lint format clean
+.PHONY: help setup demo up test chaos audit lint format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,6 +28,10 @@ test: setup lint  ## Run every test that this machine can run
 
 chaos: setup  ## Hurt an installation at random (SECONDS=600 SEED=7) and see that nothing is lost
 	@CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(BIN)/pytest -q tests/chaos/test_nemesis.py
+
+audit: setup  ## Ask pypi.org for known faults of the pinned libraries; not part of `make test`
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'; }
+	@$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
 lint: setup  ## Check style and types
 	@$(BIN)/ruff check .

@@ -66,6 +66,17 @@ def test_a_session_ends_after_half_a_day(
     assert browser.get(PAGE).status_code == 302
 
 
+def test_a_cookie_that_was_changed_is_no_session(app: Flask, tenant: Tenant) -> None:
+    kept = signed_in(app, tenant.name).get_cookie("session")
+    assert kept is not None
+    content, moment, signature = kept.value.rsplit(".", 2)
+    forger = app.test_client()
+
+    for forged in (f"{content}.{moment}.{signature[::-1]}", f"{content}x.{moment}.{signature}"):
+        forger.set_cookie("session", forged)
+        assert forger.get(PAGE).status_code == 302
+
+
 def test_where_cookies_are_for_https_the_sessions_is_this_hosts_alone(
     tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
