@@ -62,7 +62,7 @@ BAD_JOBS = {
         "items[0].id",
         "unknown_field",
     ),
-    "an unknown parameter": (items({}, {"sedd": 1}), 400, "items[1].params.sedd", "invalid_value"),
+    "an unknown parameter": (items({}, {"sedd": 1}), 400, "items[1].params.sedd", "unknown_field"),
     "a parameter out of range": (
         items({"seconds": -1}),
         400,
