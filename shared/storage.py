@@ -162,6 +162,12 @@ def put_files(paths: Iterable[Path], prefix: str) -> dict[str, str]:
     return hashes
 
 
+def remove(prefix: str) -> None:
+    """Delete everything stored under `prefix`."""
+    for stored in list(storage().list(f"{prefix}/")):
+        storage().delete(stored.key)
+
+
 def read(key: str) -> bytes:
     """The whole content of a small object. Raises NotFound, StorageUnavailable."""
     with storage().open(key) as source:

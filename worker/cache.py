@@ -49,12 +49,6 @@ def upload(folder: Path, prefix: str) -> dict[str, str]:
     return put_files(sorted(folder.iterdir()), prefix)
 
 
-def remove(prefix: str) -> None:
-    """Delete everything stored under `prefix`."""
-    for stored in list(storage().list(f"{prefix}/")):
-        storage().delete(stored.key)
-
-
 def fetch_folder(prefix: str, folder: Path) -> None:
     """Copy everything stored directly under `prefix` into a folder."""
     for stored in storage().list(f"{prefix}/"):

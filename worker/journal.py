@@ -20,9 +20,9 @@ from shared.services import jobs, models
 from shared.services.events import add_event
 from shared.services.ledger import leases
 from shared.services.ledger.claim import Claimed
-from shared.storage import storage
+from shared.storage import remove, storage
 from shared.tables.model import Checkpoint
-from worker.cache import fetch_folder, remove, upload
+from worker.cache import fetch_folder, upload
 from worker.family import Media, Snapshot
 from worker.lease import Lease
 from worker.media import encode
@@ -101,9 +101,8 @@ class Journal:
         with transaction() as session:
             self._fence(session)
             session.add(row)
-            self._event(
-                session, "checkpoint", f"checkpoint at step {standing.step}", {"id": row.id}
-            )
+            data = {"id": row.id, "step": standing.step}
+            self._event(session, "checkpoint", f"checkpoint at step {standing.step}", data)
         self._forget_before(row)
         if standing.best_prefix is not None:
             self._forget_other_bests(standing.best_prefix)

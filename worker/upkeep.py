@@ -12,9 +12,8 @@ from shared.services import files, leftovers, models, retention, uploads
 from shared.services.events import add_event
 from shared.services.outputs import ITEMS_PER_FOLDER
 from shared.settings import settings
-from shared.storage import storage
+from shared.storage import remove, storage
 from shared.tables.upload import Upload
-from worker.cache import remove
 
 log = logging.getLogger(__name__)
 

@@ -5,14 +5,19 @@ from typing import Literal
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel
+from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
+from api.openai.files import DeletedAnswer
 from api.times import seconds
-from shared.db import reading
-from shared.services import models
+from shared.db import reading, transaction
+from shared.errors import Invalid
+from shared.services import model_deletion, models
+from shared.services.models import ModelNotFound
 from shared.services.pages import Cursor
 from shared.states import Scope
-from shared.tables.model import Model
+from shared.storage import remove
+from shared.tables.model import Model, ModelVersion
 
 blueprint = APIBlueprint(
     "openai_models",
@@ -61,9 +66,29 @@ def list_openai_models() -> Response:
     return jsonify(OpenAiModelsAnswer(data=data).model_dump(mode="json"))
 
 
-@blueprint.get("/<string:id>", responses={200: OpenAiModelAnswer}, summary="Look at a model")
+# Whatever a client takes for a name: `@` stands before a version, and `/` in no name of ours.
+@blueprint.get("/<path:id>", responses={200: OpenAiModelAnswer}, summary="Look at a model")
 @needs(Scope.READ, Scope.GENERATE)
 def get_openai_model(path: OpenAiModelPath) -> Response:
     with reading() as session:
-        model = models.get(session, caller().tenant_id, path.id)
-    return jsonify(show_model(model).model_dump(mode="json"))
+        model, version = _named(session, path.id)
+    created = version.created_at if "@" in path.id else model.created_at
+    answer = OpenAiModelAnswer(id=path.id, created=seconds(created), owned_by="tenant")
+    return jsonify(answer.model_dump(mode="json"))
+
+
+def _named(session: Session, id_: str) -> tuple[Model, ModelVersion]:
+    try:
+        return models.resolve(session, caller().tenant_id, id_)
+    except Invalid:  # no version stands after the `@`
+        raise ModelNotFound(f"No model {id_!r}.") from None
+
+
+@blueprint.delete("/<path:id>", responses={200: DeletedAnswer}, summary="Delete a trained model")
+@needs(Scope.TRAIN)
+def delete_openai_model(path: OpenAiModelPath) -> Response:
+    with transaction() as session:
+        prefixes = model_deletion.delete(session, caller().tenant_id, path.id)
+    for prefix in prefixes:
+        remove(prefix)
+    return jsonify(DeletedAnswer(id=path.id, object="model").model_dump())

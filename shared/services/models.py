@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from shared.errors import Conflict, NotFound
 from shared.family import Family
 from shared.ids import new_id
-from shared.services.names import check_name, split_reference
+from shared.services.names import check_model_name, split_reference
 from shared.services.pages import Cursor, Page, page
 from shared.states import FINAL_JOB_STATES, JobState
 from shared.tables.job import Job
@@ -62,8 +62,12 @@ def resolve(
 
 
 def version_by_id(session: Session, id_: str) -> tuple[Model, ModelVersion]:
-    """A version and its model, for a worker that holds the id of an accepted job."""
-    version = session.get_one(ModelVersion, id_)
+    """A version and its model, for whoever holds the id of an accepted job. Raises ModelNotFound
+    when it was deleted since.
+    """
+    version = session.get(ModelVersion, id_)
+    if version is None:
+        raise ModelNotFound("The model was deleted.")
     return session.get_one(Model, version.model_id), version
 
 
@@ -72,7 +76,7 @@ def check_target(session: Session, tenant_id: str, name: str, family: Family) ->
 
     Raises Invalid, or Conflict for another family.
     """
-    check_name(name, "model")
+    check_model_name(name, "model")
     found = session.scalar(select(Model).where(Model.tenant_id == tenant_id, Model.name == name))
     if found is not None and found.family != family.name:
         raise Conflict(
@@ -95,7 +99,7 @@ def register(
         .values(
             id=new_id("model"),
             tenant_id=tenant_id,
-            name=check_name(name, "model"),
+            name=check_model_name(name, "model"),
             family=family.name,
             modality=family.modality,
         )
