@@ -19,6 +19,10 @@ Seed = Annotated[
 ]
 
 
+MAX_SECONDS = 7 * 86_400
+"""The longest budget of a training."""
+
+
 class ItemParams(BaseModel):
     """What one item may ask of a family. `n` outputs come of it."""
 
@@ -60,9 +64,12 @@ class TrainingParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_seconds: float = Field(
-        120, gt=0, le=7 * 86_400, description="Budget in seconds of compute, evaluations included."
+        120, gt=0, le=MAX_SECONDS, description="Budget in seconds of compute, evaluations included."
     )
     max_steps: int | None = Field(None, ge=1, description="Budget in optimisation steps.")
+    max_epochs: int | None = Field(
+        None, ge=1, le=10_000, description="Budget in passes over the training split."
+    )
     seed: Seed = 0
     batch_size: int = Field(64, ge=2, le=4096, description="Examples per step.")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak of the schedule.")

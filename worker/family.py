@@ -161,6 +161,9 @@ class Trainee(Protocol):
     The harness (worker/trainer.py) owns the loop, budgets and checkpoints.
     """
 
+    epoch_steps: float
+    """Steps of one pass over the training split."""
+
     def advance(self, fraction: float, learning_rate_scale: float) -> dict[str, float]:
         """Make one optimisation step and return its losses by name (plain floats).
 

@@ -104,7 +104,12 @@ class Harness:
         """The part of the budget that is spent, 0 to 1 and beyond."""
         by_time = self.clock.elapsed_s() / self.params.max_seconds
         by_steps = self.standing.step / self.params.max_steps if self.params.max_steps else 0.0
-        return max(by_time, by_steps)
+        return max(by_time, by_steps, self._fraction_of_epochs())
+
+    def _fraction_of_epochs(self) -> float:
+        if self.params.max_epochs is None:
+            return 0.0
+        return self.standing.step / (self.params.max_epochs * self.trainee.epoch_steps)
 
     def _milestone(self) -> bool:
         """Whether a further fifth of the budget is spent; the last is measured at the end."""

@@ -32,6 +32,8 @@ from worker.trainer import Clock, Harness
 class Trainee:
     """Counts its steps; `bad` steps give losses that are not numbers."""
 
+    epoch_steps = 50.0
+
     def __init__(self, bad: frozenset[int] = frozenset()):
         self.weight = torch.zeros(1)
         self.bad = bad
@@ -125,6 +127,15 @@ def test_the_budget_of_steps_ends_it_and_the_best_model_is_kept(
     assert best_weight(standing.best_prefix) == 20
     assert len(told(claimed, "sheet")) == 5
     assert len(list(storage().list(f"{claimed[0].tenant_id}/jobs/{claimed[0].job_id}/best"))) == 1
+
+
+def test_the_budget_of_passes_over_the_data_ends_it(claimed: tuple[Claimed, Lease]) -> None:
+    trainee = Trainee()
+    trainee.epoch_steps = 7.5
+
+    standing = harness(claimed, trainee, max_steps=None, max_epochs=2).run()
+
+    assert standing.step == 15
 
 
 def test_the_budget_of_seconds_ends_it(claimed: tuple[Claimed, Lease]) -> None:

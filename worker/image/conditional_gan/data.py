@@ -40,6 +40,11 @@ class Batches:
         self.seed = seed
         self.go_to(epoch=0, position=0)
 
+    @property
+    def per_epoch(self) -> float:
+        """Batches of one epoch."""
+        return len(self.images_nhwc) / self.batch_size
+
     def go_to(self, epoch: int, position: int) -> None:
         """Continue at a place in the order."""
         chance = torch.Generator().manual_seed((self.seed + epoch) % 2**32)

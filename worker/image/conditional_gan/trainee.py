@@ -42,6 +42,7 @@ class GanTrainee:
     ):
         self.params, self.device, self.dataset_hash = params, device, dataset.hash
         self.batches = Batches(dataset, params.batch_size, params.seed)
+        self.epoch_steps = self.batches.per_epoch
         self.architecture = _architecture(dataset, base, params)
         # Weights and the training's chance come from the seed alone, whatever ran before.
         self.chance = torch.Generator().manual_seed(params.seed)

@@ -33,6 +33,11 @@ class Windows:
         self._per_epoch = (len(self._stream_t) - 1) // context - 1
         self._starts = lru_cache(maxsize=4)(self._starts_of)
 
+    @property
+    def per_epoch(self) -> float:
+        """Steps of one epoch."""
+        return self._per_epoch / self._batch_size
+
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs and targets of a step, both int64 (B, T)."""
         first = step * self._batch_size

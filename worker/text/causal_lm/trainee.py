@@ -73,6 +73,7 @@ class TextTrainee:
         separator = self.loaded().start_id
         stream_t = encode_documents(tokenizer, self._documents, separator, self._run)
         self._windows = Windows(stream_t, context, params.batch_size, params.seed)
+        self.epoch_steps = self._windows.per_epoch
 
     def advance(self, fraction: float, learning_rate_scale: float) -> dict[str, float]:
         """One step on B windows. Values that are not numbers leave the weights as they were."""
