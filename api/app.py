@@ -10,7 +10,16 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from api import auth, errors, headers, limits, requests, surplus
 from api.dashboard.app import add_dashboard
 from api.documentation import add_documentation
-from api.openai import batches, chat, completions, embeddings, files, images, uploads
+from api.openai import (
+    batches,
+    chat,
+    completions,
+    embeddings,
+    files,
+    fine_tuning,
+    images,
+    uploads,
+)
 from api.openai import models as openai_models
 from api.routes import (
     datasets,
@@ -44,6 +53,7 @@ BLUEPRINTS = (
     chat.blueprint,
     embeddings.blueprint,
     images.blueprint,
+    fine_tuning.blueprint,
     openai_models.blueprint,
     datasets.blueprint,
     jobs.blueprint,

@@ -66,7 +66,7 @@ class JobState(StrEnum):
     """Where a job stands. The last five are final."""
 
     VALIDATING = "validating"
-    """Its input file's lines are becoming items."""
+    """Its input file's lines are becoming items, or its training data are being prepared."""
     QUEUED = "queued"
     """Accepted; no item has started."""
     RUNNING = "running"

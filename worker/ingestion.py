@@ -5,11 +5,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from shared.db import transaction
 from shared.preparation import options_for
 from shared.services import datasets, files, jobs
 from shared.services.ledger.claim import Claimed
-from shared.states import Modality, Stage
+from shared.services.ledger.trainings import start_waiting
+from shared.states import Lane, Modality, Stage
 from shared.storage import CHUNK_BYTES, storage
 from shared.tables.dataset import Dataset
 from shared.tables.file import File
@@ -78,7 +81,8 @@ def _store(item: Claimed, dataset: Dataset, report: Any, folder: Path) -> Conclu
     hashes = upload(folder, prefix)
     prepared = datasets.Prepared(prefix, hashes, report.hash, report.as_json())
 
-    def conclude(session: Any) -> None:
+    def conclude(session: Session) -> Lane | None:
         datasets.ready(session, dataset.id, prepared)
+        return start_waiting(session, dataset)
 
     return conclude

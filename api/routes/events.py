@@ -56,12 +56,11 @@ def show_event(event: Event) -> EventAnswer:
 def list_events(path: JobPath, query: ListQuery) -> Response:
     with reading() as session:
         job = jobs.get(session, caller().tenant_id, path.id)
-        return answer_list(
-            events.list_events(session, job, query.cursor(_event_number)), show_event
-        )
+        return answer_list(events.list_events(session, job, query.cursor(event_number)), show_event)
 
 
-def _event_number(public: str) -> int:
+def event_number(public: str) -> int:
+    """The number behind an event's public id. Raises NotFound when it is none."""
     if not public.isdecimal() or len(public) > 18:
         raise NotFound(f"No event {public!r}.")
     return int(public)

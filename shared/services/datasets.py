@@ -74,6 +74,26 @@ def create(
     return dataset
 
 
+def of_file(
+    session: Session, tenant_id: str, file_id: str, modality: Modality, options: dict[str, Any]
+) -> Dataset:
+    """The data set of one file, under the file's name: one that is ready, or else a new one.
+
+    Hint lane `light` after the commit.
+    """
+    chosen = options_for(modality).model_validate(options).model_dump(mode="json")
+    same = select(Dataset).where(
+        Dataset.tenant_id == tenant_id,
+        Dataset.name == file_id,
+        Dataset.modality == modality,
+        Dataset.state == DatasetState.READY,
+        Dataset.files == [file_id],
+        Dataset.options == chosen,
+    )
+    found = session.scalars(same.order_by(Dataset.version.desc()).limit(1)).first()
+    return found or create(session, tenant_id, file_id, modality, [file_id], options)
+
+
 def _next_version(session: Session, tenant_id: str, name: str) -> int:
     # Two creates of one name at once: the second waits here for the first to commit.
     lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")

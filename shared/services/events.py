@@ -39,6 +39,11 @@ def event_of(session: Session, job_id: str, id_: int) -> Event:
     return found
 
 
-def list_events(session: Session, job: Job, cursor: Cursor) -> Page[Event]:
-    """A page of a job's events."""
-    return page(session, select(Event).where(Event.job_id == job.id), Event.id, cursor)
+def list_events(
+    session: Session, job: Job, cursor: Cursor, types: Sequence[str] | None = None
+) -> Page[Event]:
+    """A page of a job's events, of some types or of all."""
+    chosen = select(Event).where(Event.job_id == job.id)
+    if types is not None:
+        chosen = chosen.where(Event.type.in_(types))
+    return page(session, chosen, Event.id, cursor)

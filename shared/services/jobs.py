@@ -21,7 +21,7 @@ from shared.services.ledger import pause as ledger_pause
 from shared.services.ledger.accept import NewItem, add_items, add_step
 from shared.services.pages import Cursor, Page, page
 from shared.services.quotas import check_room
-from shared.states import JobKind, JobState, Lane, Step
+from shared.states import DatasetState, JobKind, JobState, Lane, Step
 from shared.tables.dataset import Dataset
 from shared.tables.job import Job
 from shared.tables.model import Model, ModelVersion
@@ -121,10 +121,15 @@ class NewTraining:
 
 
 def create_training(session: Session, common: Common, new: NewTraining) -> Job:
-    """Accept a training.
+    """Accept a training on a data set that is ready.
 
     Hint lane `training` after the commit. Raises Invalid, NotFound or Conflict.
     """
+    return train_on(session, common, new, datasets.resolve(session, common.tenant_id, new.dataset))
+
+
+def train_on(session: Session, common: Common, new: NewTraining, dataset: Dataset) -> Job:
+    """Accept a training on a data set; while that is being prepared, the training waits for it."""
     family, base = _family_and_base(session, common.tenant_id, new)
     if family.training is None:
         raise Invalid(f"family: {family.name} cannot be trained", param="family")
@@ -132,15 +137,17 @@ def create_training(session: Session, common: Common, new: NewTraining) -> Job:
         params = family.training.model_validate(new.params)
     except ValidationError as error:
         raise invalid(error, "params") from None
-    dataset = datasets.resolve(session, common.tenant_id, new.dataset)
-    _check_modality(dataset, family)
+    check_modality(dataset, family)
     models.check_target(session, common.tenant_id, new.model, family)
     check_room(session, common.tenant_id, 1)
     job = _long_job(common, JobKind.TRAINING, family.name, new.model, dataset.id)
     job.params = params.model_dump(mode="json")
     job.model_version_id = base.id if base is not None else None
     session.add(job)
-    add_items(session, job, [NewItem(batch_key=job.id)])
+    if dataset.state == DatasetState.PREPARING:
+        job.state = JobState.VALIDATING  # ledger/trainings.py queues its item
+    else:
+        add_items(session, job, [NewItem(batch_key=job.id)])
     return job
 
 
@@ -161,7 +168,7 @@ def create_evaluation(session: Session, common: Common, reference: str, dataset:
     """Accept an evaluation: the metrics of a model version on a data set's test split."""
     model, version = models.resolve(session, common.tenant_id, reference)
     prepared = datasets.resolve(session, common.tenant_id, dataset)
-    _check_modality(prepared, catalog.family(model.family))
+    check_modality(prepared, catalog.family(model.family))
     check_room(session, common.tenant_id, 1)
     job = _long_job(common, JobKind.EVALUATION, model.family, reference, prepared.id)
     job.model_version_id = version.id
@@ -187,7 +194,8 @@ def _long_job(common: Common, kind: JobKind, family: str, model: str, dataset_id
     )
 
 
-def _check_modality(dataset: Dataset, family: Family) -> None:
+def check_modality(dataset: Dataset, family: Family) -> None:
+    """Raises Invalid for data of another kind than the family learns from."""
     if dataset.modality != family.modality:
         raise Invalid(
             f"dataset: {dataset.name!r} holds {dataset.modality}, "
@@ -256,12 +264,27 @@ def position(session: Session, job: Job) -> int | None:
 def cancel(session: Session, tenant_id: str, id_: str) -> Job:
     """Ask a job to end. Raises Conflict when it has ended already."""
     job = get(session, tenant_id, id_)
+    preparation = _hold_preparation(session, job)
     is_new = ledger_cancel.cancel(session, job)
+    if is_new and preparation is not None:
+        ledger_cancel.cancel(session, preparation)
     # Another may have changed it since it was read.
     session.refresh(job)
     if not is_new and job.state != JobState.CANCELLING:
         raise Conflict(f"Job {id_} is {job.state}; it cannot be cancelled any more.")
     return job
+
+
+def _hold_preparation(session: Session, job: Job) -> Job | None:
+    """The job that prepares the data set for which a training waits, locked.
+
+    It is locked before the training, as it is where its own end reaches the training.
+    """
+    if job.kind != JobKind.TRAINING or job.state != JobState.VALIDATING:
+        return None
+    preparing = select(Job).join(Dataset, Dataset.job_id == Job.id)
+    mine = preparing.where(Dataset.id == job.dataset_id)
+    return session.scalars(mine.with_for_update(key_share=True, of=Job)).one()
 
 
 def pause(session: Session, tenant_id: str, id_: str) -> Job:

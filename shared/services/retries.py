@@ -15,9 +15,10 @@ from shared.services.events import add_event
 from shared.services.failures import Filter, matching
 from shared.services.ledger.accept import add_step
 from shared.services.ledger.counters import JobChange, move_jobs
+from shared.services.ledger.trainings import start_waiting
 from shared.services.ledger.waiting import enqueue
 from shared.settings import settings
-from shared.states import FINAL_JOB_STATES, JobKind, JobState, Step
+from shared.states import FINAL_JOB_STATES, DatasetState, JobKind, JobState, Step
 from shared.tables.failure import Failure
 from shared.tables.job import Job
 
@@ -45,6 +46,10 @@ _REOPEN_STEP = text("""
         deadline = CASE WHEN deadline > now() THEN deadline END
     WHERE id = :job AND state = 'failed'
 """)
+_REOPEN_WAITING = text("""
+    UPDATE jobs SET state = 'validating', finished_at = NULL, error = NULL
+    WHERE id = :job AND state = ANY(:ended)
+""")
 _FORGET_STEP = text("DELETE FROM items WHERE job_id = :job AND step = :step AND state = 'failed'")
 
 
@@ -55,6 +60,8 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
     """
     job = jobs.get(session, tenant_id, id_)
     _refuse_outdated(job)
+    if job.kind == JobKind.TRAINING and job.total == 0:
+        return _retry_preparation(session, job)
     step = session.execute(_FAILED_STEP, {"job": id_}).scalar()
     if step is not None and job.state == JobState.FAILED:
         return _retry_step(session, job, Step(step))
@@ -154,6 +161,22 @@ def _retry_some(session: Session, job_id: str, item_ids: list[int]) -> int:
     if state != JobState.PAUSED:
         enqueue(session, job_id)
     return count
+
+
+def _retry_preparation(session: Session, job: Job) -> Job:
+    """A training whose data set never became ready: prepare that again, and wait for it again."""
+    dataset = datasets.get(session, job.tenant_id, str(job.dataset_id))
+    if dataset.state == DatasetState.FAILED:
+        retry(session, job.tenant_id, str(dataset.job_id))
+    reopened = session.execute(_REOPEN_WAITING, {"job": job.id, "ended": sorted(FINAL_JOB_STATES)})
+    if reopened.rowcount == 0:  # type: ignore[attr-defined]
+        raise Conflict(f"Job {job.id} is {job.state}; it can be retried once it has ended.")
+    add_event(session, job.id, "state", JobState.VALIDATING)
+    session.refresh(dataset)
+    if dataset.state == DatasetState.READY:
+        start_waiting(session, dataset)
+    session.refresh(job)
+    return job
 
 
 def _retry_step(session: Session, job: Job, step: Step) -> Job:

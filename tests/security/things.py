@@ -22,6 +22,8 @@ def make(own: Api) -> Things:
     dataset = ok(own.post("/api/v1/datasets", body), 202)
     job = own.run({})
     (output,) = ok(own.get(f"{JOBS}/{job['id']}/outputs"))["data"]
+    tuning = {"model": "causal_lm", "training_file": file_id}
+    training = ok(own.post("/v1/fine_tuning/jobs", tuning))
     key = ok(own.post("/api/v1/keys", {"name": "a", "scopes": ["read"]}), 201)
     asked = {"input_file_id": file_id, "endpoint": "/v1/completions", "completion_window": "24h"}
     batch = ok(own.post("/v1/batches", asked))
@@ -33,6 +35,7 @@ def make(own: Api) -> Things:
         "webhooks": hook["id"],
         "datasets": dataset["id"],
         "jobs": job["id"],
+        "fine_tuning": training["id"],
         "outputs": output["id"],
         "keys": key["id"],
         "models": "stand-in",
@@ -41,14 +44,14 @@ def make(own: Api) -> Things:
 
 def still_there(own: Api, noun: str, id_: str) -> bool:
     """Whether its owner still has it as it was."""
-    prefix = "/v1" if noun in {"files", "batches"} else "/api/v1"
     if noun == "uploads":
         form = {"data": (BytesIO(b"abc"), "part")}
         return own.request("POST", f"/v1/uploads/{id_}/parts", data=form).status_code == 200
     if noun == "keys":
         listed = ok(own.get("/api/v1/keys"))["data"]
         return any(key["id"] == id_ and key["revoked_at"] is None for key in listed)
-    return own.get(f"{prefix}/{noun}/{id_}").status_code == 200
+    openais = {"files": "/v1/files", "batches": "/v1/batches", "fine_tuning": "/v1/fine_tuning/jobs"}
+    return own.get(f"{openais.get(noun, f'/api/v1/{noun}')}/{id_}").status_code == 200
 
 
 _RUN = {"kind": "generation", "model": "strangers-own"}

@@ -78,6 +78,10 @@ INVARIANTS = {
             OR (state = 'partial' AND (done = 0 OR failed = 0))
             OR (state = 'cancelled' AND done = total)
             OR (state = 'expired' AND expired = 0))""",
+    "a training waits for its data set only while that is being prepared": """
+        SELECT jobs.id FROM jobs LEFT JOIN datasets ON datasets.id = jobs.dataset_id
+        WHERE jobs.kind = 'training' AND jobs.state = 'validating'
+            AND datasets.state IS DISTINCT FROM 'preparing'""",
     "a webhook that a job names is told of the job's end": """
         SELECT jobs.id FROM jobs JOIN webhooks ON webhooks.id = jobs.webhook_id
         WHERE jobs.finished_at > greatest(webhooks.created_at, webhooks.enabled_at)

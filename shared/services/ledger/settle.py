@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from shared.services.events import add_event
 from shared.services.ledger.accept import add_step
+from shared.services.ledger.trainings import end_waiting
 from shared.services.webhooks import announce
 from shared.states import JobKind, JobState, Step
 from shared.tables.job import Job
@@ -85,6 +86,7 @@ def end(session: Session, job: Job, expected: JobState) -> None:
         return
     if job.kind == JobKind.INGESTION and state is not JobState.SUCCEEDED:
         session.execute(_NO_DATASET, {"dataset": job.dataset_id, "job": job.id})
+        end_waiting(session, job, state)
     add_event(session, job.id, "state", state)
     announce(session, job, state)
 

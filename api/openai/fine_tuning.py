@@ -1,0 +1,141 @@
+"""Fine-tuning, in the shapes of the OpenAI API: the same jobs as the native API's trainings."""
+
+from flask import Response, jsonify
+from flask_openapi import APIBlueprint, Tag
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from api.auth import caller, needs
+from api.creates import create_once
+from api.openai.fine_tuning_bodies import FineTuningJobBody
+from api.openai.fine_tuning_shapes import (
+    FineTuningJobAnswer,
+    show_checkpoint,
+    show_tuning,
+    show_tuning_event,
+)
+from api.pagination import ListAnswer, ListQuery, answer_list
+from api.requests import require_json
+from api.routes.events import event_number
+from shared.db import reading, transaction
+from shared.queues import hint
+from shared.services import checkpoints, events, fine_tuning, jobs
+from shared.states import JobState, Lane, Scope
+from shared.tables.job import Job
+
+blueprint = APIBlueprint(
+    "fine_tuning",
+    __name__,
+    url_prefix="/v1/fine_tuning/jobs",
+    abp_tags=[Tag(name="fine-tuning")],
+    abp_security=[{"key": []}],
+)
+
+
+class TuningPath(BaseModel):
+    """Which job."""
+
+    id: str
+
+
+@blueprint.post("", responses={200: FineTuningJobAnswer}, summary="Train a model")
+@needs(Scope.TRAIN)
+def create_fine_tuning_job(body: FineTuningJobBody) -> Response:
+    require_json()
+    common = jobs.Common(caller().tenant_id, metadata=body.metadata or {})
+    where, hyperparameters = body.chosen()
+    new = fine_tuning.NewTuning(
+        model=body.model,
+        training_file=body.training_file,
+        method=body.method.type if body.method is not None else None,
+        hyperparameters=hyperparameters.model_dump(),
+        where=where,
+        suffix=body.suffix,
+        seed=body.seed,
+    )
+
+    def create(session: Session) -> tuple[FineTuningJobAnswer, Lane]:
+        job = fine_tuning.create(session, common, new)
+        session.flush()
+        session.refresh(job)
+        return show_tuning(session, job), _lane(job)
+
+    return create_once(200, create)
+
+
+def _lane(job: Job) -> Lane:
+    """Where it goes on: a data set is prepared on lane `light`."""
+    return Lane.LIGHT if job.state == JobState.VALIDATING else Lane.TRAINING
+
+
+@blueprint.get("", responses={200: ListAnswer}, summary="List trainings")
+@needs(Scope.READ)
+def list_fine_tuning_jobs(query: ListQuery) -> Response:
+    with reading() as session:
+        found = fine_tuning.list_jobs(session, caller().tenant_id, query.cursor())
+        return answer_list(found, lambda job: show_tuning(session, job))
+
+
+@blueprint.get("/<string:id>", responses={200: FineTuningJobAnswer}, summary="Look at a training")
+@needs(Scope.READ)
+def get_fine_tuning_job(path: TuningPath) -> Response:
+    with reading() as session:
+        return _answer(session, fine_tuning.get(session, caller().tenant_id, path.id))
+
+
+@blueprint.post(
+    "/<string:id>/cancel", responses={200: FineTuningJobAnswer}, summary="Cancel a training"
+)
+@needs(Scope.TRAIN)
+def cancel_fine_tuning_job(path: TuningPath) -> Response:
+    with transaction() as session:
+        job = fine_tuning.get(session, caller().tenant_id, path.id)
+        return _answer(session, jobs.cancel(session, job.tenant_id, job.id))
+
+
+@blueprint.post(
+    "/<string:id>/pause", responses={200: FineTuningJobAnswer}, summary="Pause a training"
+)
+@needs(Scope.TRAIN)
+def pause_fine_tuning_job(path: TuningPath) -> Response:
+    with transaction() as session:
+        job = fine_tuning.get(session, caller().tenant_id, path.id)
+        return _answer(session, jobs.pause(session, job.tenant_id, job.id))
+
+
+@blueprint.post(
+    "/<string:id>/resume", responses={200: FineTuningJobAnswer}, summary="Resume a paused training"
+)
+@needs(Scope.TRAIN)
+def resume_fine_tuning_job(path: TuningPath) -> Response:
+    with transaction() as session:
+        job = fine_tuning.get(session, caller().tenant_id, path.id)
+        response = _answer(session, jobs.resume(session, job.tenant_id, job.id))
+    hint(Lane.TRAINING)
+    return response
+
+
+def _answer(session: Session, job: Job) -> Response:
+    return jsonify(show_tuning(session, job).model_dump(mode="json"))
+
+
+@blueprint.get(
+    "/<string:id>/events", responses={200: ListAnswer}, summary="List a training's events"
+)
+@needs(Scope.READ)
+def list_tuning_events(path: TuningPath, query: ListQuery) -> Response:
+    with reading() as session:
+        job = fine_tuning.get(session, caller().tenant_id, path.id)
+        found = events.list_events(session, job, query.cursor(event_number))
+        return answer_list(found, show_tuning_event)
+
+
+@blueprint.get(
+    "/<string:id>/checkpoints", responses={200: ListAnswer}, summary="List a training's checkpoints"
+)
+@needs(Scope.READ)
+def list_tuning_checkpoints(path: TuningPath, query: ListQuery) -> Response:
+    with reading() as session:
+        job = fine_tuning.get(session, caller().tenant_id, path.id)
+        found = checkpoints.list_checkpoints(session, job, query.cursor(event_number))
+        return answer_list(found, lambda saved: show_checkpoint(job, saved))

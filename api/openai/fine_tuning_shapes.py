@@ -1,0 +1,166 @@
+"""What `/v1/fine_tuning/jobs` answers: jobs, events and checkpoints in OpenAI's shapes."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
+
+from api.times import seconds, seconds_or_none
+from shared import catalog
+from shared.services import fine_tuning
+from shared.services.checkpoints import Saved
+from shared.states import JobState
+from shared.tables.job import Event, Job
+
+Status = Literal[
+    "validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"
+]
+
+_STATUS: dict[JobState, Status] = {
+    JobState.VALIDATING: "validating_files",
+    JobState.QUEUED: "queued",
+    JobState.RUNNING: "running",
+    JobState.PAUSED: "paused",
+    # It is asked to stop, and may still be done before it does.
+    JobState.CANCELLING: "running",
+    JobState.FINALIZING: "running",
+    JobState.SUCCEEDED: "succeeded",
+    JobState.PARTIAL: "failed",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "cancelled",
+    JobState.EXPIRED: "failed",
+}
+
+_LEVEL: dict[str, Literal["info", "warn", "error"]] = {
+    "info": "info",
+    "warn": "warn",
+    "warning": "warn",
+    "error": "error",
+}
+
+_MEASURING = frozenset({"metrics", "progress"})
+
+
+class TuningError(BaseModel):
+    """Why a job failed."""
+
+    code: str
+    message: str
+    param: str | None
+
+
+class UsualHyperparameters(BaseModel):
+    """What OpenAI's clients know of a training."""
+
+    n_epochs: int | Literal["auto"]
+    batch_size: int
+    learning_rate_multiplier: float
+
+
+class FineTuningJobAnswer(BaseModel):
+    """A training job as OpenAI's clients see it."""
+
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    created_at: int
+    finished_at: int | None
+    estimated_finish: int | None = Field(None, description="Not estimated.")
+    status: Status
+    model: str = Field(description="The base: a family, or a model with its version.")
+    fine_tuned_model: str | None = Field(description="The name to use, once it has succeeded.")
+    training_file: str = Field(description="A file's id, or a data set with its version.")
+    validation_file: None = None
+    result_files: list[str] = Field([], description="None are written.")
+    hyperparameters: UsualHyperparameters
+    method: dict[str, Any] = Field(description="Its type, and all of the family's parameters.")
+    seed: int
+    trained_tokens: int | None = Field(None, description="Not counted.")
+    error: TuningError | None
+    integrations: list[Any] = []
+    metadata: dict[str, str]
+    organization_id: str = Field(description="The tenant.")
+
+
+class TuningEventAnswer(BaseModel):
+    """Something that happened to a job."""
+
+    id: str
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int
+    level: Literal["info", "warn", "error"]
+    type: Literal["message", "metrics"]
+    message: str
+    data: dict[str, Any]
+
+
+class TuningCheckpointAnswer(BaseModel):
+    """A checkpoint that was saved."""
+
+    id: str
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+    created_at: int
+    fine_tuning_job_id: str
+    fine_tuned_model_checkpoint: str | None = Field(
+        description="The job's model, where it has this checkpoint's weights: the best one's."
+    )
+    step_number: int
+    metrics: dict[str, float] = Field(description="The step, and whatever was measured at it.")
+
+
+def show_tuning(session: Session, job: Job) -> FineTuningJobAnswer:
+    """A training job as its answer."""
+    told = fine_tuning.told(session, job)
+    family = catalog.family(str(job.family))
+    assert family.training is not None
+    method = fine_tuning.method_of(family)
+    usual = family.training.model_fields["learning_rate"].default
+    return FineTuningJobAnswer(
+        id=job.id,
+        created_at=seconds(job.created_at),
+        finished_at=seconds_or_none(job.finished_at),
+        status=_STATUS[JobState(job.state)],
+        model=told.model,
+        fine_tuned_model=told.fine_tuned_model,
+        training_file=told.training_file,
+        hyperparameters=UsualHyperparameters(
+            n_epochs=job.params.get("max_epochs") or "auto",
+            batch_size=job.params["batch_size"],
+            learning_rate_multiplier=round(job.params["learning_rate"] / usual, 9),
+        ),
+        method={"type": method, method: {"hyperparameters": job.params}},
+        seed=job.params["seed"],
+        error=_error(job),
+        metadata=job.meta,
+        organization_id=job.tenant_id,
+    )
+
+
+def _error(job: Job) -> TuningError | None:
+    if _STATUS[JobState(job.state)] != "failed":
+        return None
+    told = job.error or {"code": job.state, "message": f"The job has {job.state}."}
+    return TuningError(code=told["code"], message=told["message"], param=told.get("param"))
+
+
+def show_tuning_event(event: Event) -> TuningEventAnswer:
+    """An event as its answer."""
+    return TuningEventAnswer(
+        id=str(event.id),
+        created_at=seconds(event.created_at),
+        level=_LEVEL[event.level],
+        type="metrics" if event.type in _MEASURING else "message",
+        message=event.message,
+        data=event.data,
+    )
+
+
+def show_checkpoint(job: Job, saved: Saved) -> TuningCheckpointAnswer:
+    """A checkpoint as its answer."""
+    return TuningCheckpointAnswer(
+        id=str(saved.event.id),
+        created_at=seconds(saved.event.created_at),
+        fine_tuning_job_id=job.id,
+        fine_tuned_model_checkpoint=saved.model,
+        step_number=saved.step,
+        metrics={"step": saved.step, **saved.metrics},
+    )

@@ -1,0 +1,194 @@
+"""Fine-tuning: trainings in the words of OpenAI's clients - a model, a file, hyperparameters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from shared import catalog
+from shared.errors import AtelierError, Invalid, NotFound
+from shared.family import MAX_SECONDS, Family
+from shared.ids import PREFIXES, new_id
+from shared.preparation import SIZES
+from shared.services import datasets, files, jobs, models
+from shared.services.invalid import invalid
+from shared.services.names import is_tuned_name, split_reference, tuned_name
+from shared.services.pages import Cursor, Page
+from shared.states import JobKind, JobState, Modality
+from shared.tables.dataset import Dataset
+from shared.tables.job import Job
+from shared.tables.model import Model, ModelVersion
+
+PURPOSE = "fine-tune"
+_SAME = {"n_epochs": "max_epochs", "learning_rate_multiplier": "learning_rate"}
+"""Hyperparameters of OpenAI's clients, and what families call the same."""
+_MODES = {1: "grey", 3: "colour"}
+"""How pictures are prepared, by the channels of the model that is to learn from them."""
+
+
+@dataclass(frozen=True)
+class NewTuning:
+    """What a fine-tuning job asks for."""
+
+    model: str
+    """A family, to start from nothing, or one of the tenant's models."""
+    training_file: str
+    """A file's id, or a prepared data set."""
+    method: str | None
+    hyperparameters: Mapping[str, Any]
+    where: tuple[str, ...]
+    """Where these stand in the request."""
+    suffix: str | None = None
+    seed: int | None = None
+
+
+def create(session: Session, common: jobs.Common, new: NewTuning) -> Job:
+    """Accept a fine-tuning; a file that is no data set yet becomes one first.
+
+    Hint the lanes `light` and `training` after the commit. Raises Invalid, NotFound or Conflict.
+    """
+    family, base = _base(session, common.tenant_id, new.model)
+    params = _params(family, new)
+    name = tuned_name(split_reference(new.model, "model")[0], new.suffix, new_id("model"))
+    dataset = _dataset(session, common.tenant_id, new.training_file, family, base)
+    reference = new.model if base is not None else None
+    training = jobs.NewTraining(family.name, dataset.id, name, params, reference)
+    return jobs.train_on(session, common, training, dataset)
+
+
+def method_of(family: Family) -> str:
+    """What this family's training is called."""
+    return "supervised" if family.modality == Modality.TEXT else "gan"
+
+
+def _base(session: Session, tenant_id: str, reference: str) -> tuple[Family, ModelVersion | None]:
+    found = catalog.families().get(reference)
+    if found is not None:
+        return found, None
+    try:
+        model, version = models.resolve(session, tenant_id, reference)
+    except models.ModelNotFound as error:
+        known = ", ".join(sorted(catalog.families()))
+        message = f"{error.message}; to start from nothing, name a family: {known}"
+        raise models.ModelNotFound(message, param="model") from None
+    return catalog.family(model.family), version
+
+
+def _params(family: Family, new: NewTuning) -> dict[str, Any]:
+    """The family's own parameters. Raises Invalid naming each as the client did."""
+    method = method_of(family)
+    if family.training is None:
+        raise Invalid(f"model: {family.name} cannot be trained", param="model")
+    if new.method not in {None, method}:
+        raise Invalid(f"method.type: {family.name} is trained by {method!r}", param="method.type")
+    given = {name: value for name, value in new.hyperparameters.items() if value is not None}
+    _refuse_said_twice(given, new)
+    if new.seed is not None:
+        given["seed"] = new.seed
+    if "n_epochs" in given:
+        # Who counts in epochs wants all of them, however long they take.
+        given = {"max_seconds": MAX_SECONDS, "max_epochs": given.pop("n_epochs"), **given}
+    if "learning_rate_multiplier" in given:
+        usual = family.training.model_fields["learning_rate"].default
+        given["learning_rate"] = usual * given.pop("learning_rate_multiplier")
+    try:
+        return family.training.model_validate(given).model_dump(mode="json")
+    except ValidationError as error:
+        raise invalid(error, *new.where) from None
+
+
+def _refuse_said_twice(given: Mapping[str, Any], new: NewTuning) -> None:
+    for theirs, ours in _SAME.items():
+        if theirs in given and ours in given:
+            where = ".".join((*new.where, ours))
+            raise Invalid(f"{where}: give it or {theirs}, not both", param=where)
+    if new.seed is not None and "seed" in given:
+        raise Invalid("seed: it stands among the hyperparameters too", param="seed")
+
+
+def _dataset(
+    session: Session, tenant_id: str, reference: str, family: Family, base: ModelVersion | None
+) -> Dataset:
+    """The data set that is meant: prepared before, or from now on by a job of its own."""
+    if not reference.startswith(PREFIXES["file"]):
+        return _prepared(session, tenant_id, reference, family)
+    file = files.get(session, tenant_id, reference, param="training_file")
+    if file.purpose != PURPOSE:
+        raise Invalid(
+            f"training_file: {file.id} was uploaded for {file.purpose!r}; upload it with the "
+            f"purpose {PURPOSE!r}",
+            param="training_file",
+        )
+    return datasets.of_file(session, tenant_id, file.id, family.modality, _options(family, base))
+
+
+def _prepared(session: Session, tenant_id: str, reference: str, family: Family) -> Dataset:
+    try:
+        dataset = datasets.resolve(session, tenant_id, reference)
+        jobs.check_modality(dataset, family)
+        return dataset
+    except AtelierError as error:
+        # The client's word for it is another.
+        message = f"training_file: {error.message.removeprefix('dataset: ')}"
+        raise type(error)(message, param="training_file") from None
+
+
+def _options(family: Family, base: ModelVersion | None) -> dict[str, Any]:
+    """How a file is prepared. Pictures: as their base has them, or else as they come."""
+    if family.modality != Modality.IMAGE:
+        return {}
+    config = base.config if base is not None else {}
+    size = config.get("size") if config.get("size") in SIZES else None
+    return {"size": size, "mode": _MODES.get(config.get("channels", 0), "auto")}
+
+
+def get(session: Session, tenant_id: str, id_: str) -> Job:
+    """A tenant's training job. Raises NotFound."""
+    job = session.scalar(
+        select(Job).where(Job.id == id_, Job.tenant_id == tenant_id, Job.kind == JobKind.TRAINING)
+    )
+    if job is None:
+        raise NotFound(f"No fine-tuning job {id_!r}.")
+    return job
+
+
+def list_jobs(session: Session, tenant_id: str, cursor: Cursor) -> Page[Job]:
+    """A page of a tenant's training jobs, however they were submitted."""
+    return jobs.list_jobs(session, tenant_id, cursor, jobs.Filter(JobKind.TRAINING))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a job's row only points to, by the names that clients use."""
+
+    model: str
+    training_file: str
+    fine_tuned_model: str | None
+
+
+def told(session: Session, job: Job) -> Told:
+    """The base, the data and the result of a training job."""
+    dataset = session.get_one(Dataset, job.dataset_id)
+    is_of_file = dataset.files == [dataset.name]
+    data = dataset.name if is_of_file else f"{dataset.name}@{dataset.version}"
+    return Told(_base_name(session, job), data, _result(session, job))
+
+
+def _base_name(session: Session, job: Job) -> str:
+    version = session.get(ModelVersion, job.model_version_id) if job.model_version_id else None
+    if version is None:  # from nothing, or from a model that was deleted since
+        return str(job.family)
+    return f"{session.get_one(Model, version.model_id).name}@{version.version}"
+
+
+def _result(session: Session, job: Job) -> str | None:
+    """A name that stands for the job's weights alone, or would, were they not deleted."""
+    if job.state != JobState.SUCCEEDED:
+        return None
+    version = session.scalar(select(ModelVersion).where(ModelVersion.job_id == job.id))
+    if version is None or is_tuned_name(str(job.model)):
+        return job.model
+    return f"{job.model}@{version.version}"

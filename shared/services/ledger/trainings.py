@@ -1,0 +1,45 @@
+"""Trainings that wait for their data set: queued when it is ready, ended when it never will be."""
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from shared.services.events import add_event
+from shared.services.ledger.accept import NewItem, add_items
+from shared.services.webhooks import announce
+from shared.states import JobState, Lane
+from shared.tables.dataset import Dataset
+from shared.tables.job import Job
+
+_WAITS = (
+    "tenant_id = :tenant AND kind = 'training' AND state = 'validating' AND dataset_id = :dataset"
+)
+
+_QUEUE = text(f"UPDATE jobs SET state = 'queued' WHERE {_WAITS} RETURNING id")
+
+_END = text(f"""
+    UPDATE jobs SET state = :state, finished_at = now(),
+        error = (SELECT error || '{{"param": "training_file"}}' FROM jobs WHERE id = :preparation)
+    WHERE {_WAITS}
+    RETURNING id
+""")
+
+
+def start_waiting(session: Session, dataset: Dataset) -> Lane | None:
+    """A data set is ready: queue the trainings that wait for it. Returns the lane to hint."""
+    names = {"tenant": dataset.tenant_id, "dataset": dataset.id}
+    started = session.execute(_QUEUE, names).scalars().all()
+    for job_id in started:
+        job = session.get_one(Job, job_id, populate_existing=True)
+        add_items(session, job, [NewItem(batch_key=job_id)])
+        add_event(session, job_id, "state", JobState.QUEUED)
+    return Lane.TRAINING if started else None
+
+
+def end_waiting(session: Session, preparation: Job, state: JobState) -> None:
+    """A data set's preparation has ended without one: whoever waits for it ends, too."""
+    ended = JobState.CANCELLED if state is JobState.CANCELLED else JobState.FAILED
+    names = {"tenant": preparation.tenant_id, "dataset": preparation.dataset_id}
+    names |= {"preparation": preparation.id, "state": ended}
+    for job_id in session.execute(_END, names).scalars().all():
+        add_event(session, job_id, "state", ended, level="error")
+        announce(session, session.get_one(Job, job_id, populate_existing=True), ended)

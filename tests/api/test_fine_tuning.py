@@ -1,0 +1,383 @@
+"""Fine-tuning jobs in OpenAI's shape: what is accepted and refused, how a file is waited for."""
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.states import Lane, Scope
+from shared.tables.tenant import Tenant
+from tests.api.client import JOBS, Api, new_key, ok, refused, walk
+from tests.ledger import assert_sound, execute
+from worker.runner import drain
+
+TUNINGS = "/v1/fine_tuning/jobs"
+TEXTS = [f"The {number} ships sailed at dawn over the grey sea." for number in range(40)]
+
+
+def upload(api: Api, content: str, filename: str = "set.jsonl", purpose: str = "fine-tune") -> str:
+    return ok(api.upload(content.encode(), filename, purpose))["id"]
+
+
+@pytest.fixture
+def file(api: Api) -> str:
+    """The id of a file of texts."""
+    return upload(api, "".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+
+
+@pytest.fixture
+def dataset(api: Api, file: str) -> str:
+    """The name of a prepared data set."""
+    ok(api.post("/api/v1/datasets", {"name": "ships", "modality": "text", "files": [file]}), 202)
+    drain(Lane.LIGHT)
+    return "ships"
+
+
+def tune(api: Api, training_file: str, **fields: Any) -> dict[str, Any]:
+    return ok(api.post(TUNINGS, {"model": "causal_lm", "training_file": training_file, **fields}))
+
+
+def state(api: Api, job: dict[str, Any]) -> str:
+    return ok(api.get(f"{JOBS}/{job['id']}"))["state"]
+
+
+def preparation(api: Api) -> dict[str, Any]:
+    """The one job that prepares a data set."""
+    (job,) = ok(api.get(JOBS, kind="ingestion"))["data"]
+    return job
+
+
+def test_a_fine_tuning_job_is_the_native_training_job_in_another_shape(
+    api: Api, dataset: str
+) -> None:
+    job = tune(api, dataset, suffix="shop", seed=7, metadata={"team": "a"})
+
+    native = ok(api.get(f"{JOBS}/{job['id']}"))
+    assert (native["kind"], native["state"], native["family"]) == (
+        "training",
+        "queued",
+        "causal_lm",
+    )
+    assert native["model"].startswith("ft:causal_lm:shop:")
+    assert (native["params"]["seed"], native["metadata"]) == (7, {"team": "a"})
+    assert (job["object"], job["status"], job["model"]) == (
+        "fine_tuning.job",
+        "queued",
+        "causal_lm",
+    )
+    assert (job["training_file"], job["fine_tuned_model"]) == ("ships@1", None)
+    assert ok(api.get(f"{TUNINGS}/{job['id']}")) == job
+
+
+def test_a_native_training_is_in_the_list_too(api: Api, dataset: str) -> None:
+    body = {"kind": "training", "family": "causal_lm", "dataset": dataset, "model": "own"}
+    native = ok(api.post(JOBS, body), 202)
+    jobs = [native["id"], *(tune(api, dataset)["id"] for _ in range(4))]
+
+    pages = list(walk(lambda **query: api.get(TUNINGS, **query), limit=2))
+
+    assert [id_ for page in pages for id_ in page] == jobs[::-1]
+
+
+def test_a_file_is_prepared_first_and_the_training_waits_for_it_in_the_ledger(
+    api: Api, file: str
+) -> None:
+    job = tune(api, file)
+
+    assert (job["status"], job["training_file"]) == ("validating_files", file)
+    drain(Lane.TRAINING)
+    assert state(api, job) == "validating", "nothing of it can be claimed yet"
+    assert_sound()
+
+    drain(Lane.LIGHT)
+
+    assert ok(api.get(f"{TUNINGS}/{job['id']}"))["status"] == "queued"
+    assert ok(api.get("/api/v1/datasets"))["data"][0]["name"] == file
+    assert_sound()
+
+
+def test_a_file_that_was_prepared_before_is_not_prepared_again(api: Api, file: str) -> None:
+    tune(api, file)
+    drain(Lane.LIGHT)
+
+    assert tune(api, file)["status"] == "queued"
+    assert preparation(api)["state"] == "succeeded"
+
+
+def test_a_failed_preparation_fails_the_training_with_its_error(api: Api) -> None:
+    job = tune(api, upload(api, '{"no text": 1}\n'))
+
+    drain(Lane.LIGHT)
+
+    ended = ok(api.get(f"{TUNINGS}/{job['id']}"))
+    assert ended["status"] == "failed"
+    assert ended["error"]["param"] == "training_file"
+    assert "set.jsonl:1" in ended["error"]["message"]
+    assert ended["finished_at"] is not None
+    assert_sound()
+
+
+@pytest.mark.parametrize("cancelled", ["training", "preparation"])
+def test_the_cancel_of_a_waiting_training_or_of_its_preparation_ends_both(
+    api: Api, file: str, cancelled: str
+) -> None:
+    job = tune(api, file)
+
+    if cancelled == "training":
+        assert ok(api.post(f"{TUNINGS}/{job['id']}/cancel"))["status"] == "cancelled"
+    else:
+        ok(api.post(f"{JOBS}/{preparation(api)['id']}/cancel"))
+
+    assert (state(api, job), preparation(api)["state"]) == ("cancelled", "cancelled")
+    assert ok(api.get(f"{TUNINGS}/{job['id']}"))["error"] is None
+    assert refused(api.post(f"{TUNINGS}/{job['id']}/cancel"), 409)["code"] == "conflict"
+    assert_sound()
+
+
+def test_the_cancel_of_a_training_stops_a_preparation_that_runs(api: Api, file: str) -> None:
+    from tests.ledger import release, take
+
+    job = tune(api, file)
+    held = take(lane=Lane.LIGHT)
+
+    ok(api.post(f"{TUNINGS}/{job['id']}/cancel"))
+    assert (state(api, job), preparation(api)["state"]) == ("cancelled", "cancelling")
+    release(held)
+
+    assert preparation(api)["state"] == "cancelled"
+    assert_sound()
+
+
+def test_a_retry_prepares_the_file_again(api: Api, file: str) -> None:
+    job = tune(api, file)
+    ok(api.post(f"{TUNINGS}/{job['id']}/cancel"))
+
+    assert ok(api.post(f"{JOBS}/{job['id']}/retry"))["state"] == "validating"
+    drain(Lane.LIGHT)
+
+    assert state(api, job) == "queued"
+    assert_sound()
+
+
+def test_a_training_is_retried_at_once_when_its_data_set_is_ready_by_now(
+    api: Api, file: str
+) -> None:
+    job = tune(api, file)
+    ok(api.post(f"{TUNINGS}/{job['id']}/cancel"))
+    ok(api.post(f"{JOBS}/{preparation(api)['id']}/retry"))
+    drain(Lane.LIGHT)
+
+    assert ok(api.post(f"{JOBS}/{job['id']}/retry"))["state"] == "queued"
+    assert_sound()
+
+
+def test_pause_and_resume_keep_a_queued_training_from_running(api: Api, dataset: str) -> None:
+    job = tune(api, dataset)
+
+    assert ok(api.post(f"{TUNINGS}/{job['id']}/pause"))["status"] == "paused"
+    assert ok(api.post(f"{TUNINGS}/{job['id']}/resume"))["status"] == "queued"
+    assert_sound()
+
+
+def test_a_file_stays_while_a_training_waits_for_it(api: Api, file: str) -> None:
+    tune(api, file)
+
+    refused(api.delete(f"/v1/files/{file}"), 409)
+
+
+def test_one_key_makes_one_job_and_one_preparation(api: Api, file: str) -> None:
+    body = {"model": "causal_lm", "training_file": file}
+
+    first = ok(api.post(TUNINGS, body, idempotency_key="a"))
+    again = ok(api.post(TUNINGS, body, idempotency_key="a"))
+
+    assert again == first
+    assert len(ok(api.get(JOBS))["data"]) == 2
+
+
+def test_a_refused_request_prepares_nothing(api: Api, file: str) -> None:
+    refused(api.post(TUNINGS, {"model": "none", "training_file": file}), 404)
+    refused(api.post(TUNINGS, {"model": "causal_lm", "training_file": file, "suffix": "Ü"}), 400)
+
+    assert ok(api.get(JOBS))["data"] == []
+    assert ok(api.get("/api/v1/datasets"))["data"] == []
+
+
+def supervised(**hyperparameters: Any) -> dict[str, Any]:
+    return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"method": supervised(n_epochs=3, batch_size=4, learning_rate_multiplier=0.5, layers=2)},
+        {
+            "hyperparameters": {
+                "n_epochs": 3,
+                "batch_size": 4,
+                "learning_rate_multiplier": 0.5,
+                "layers": 2,
+            }
+        },
+    ],
+    ids=["method", "top level"],
+)
+def test_hyperparameters_become_the_familys_own(
+    api: Api, dataset: str, fields: dict[str, Any]
+) -> None:
+    job = tune(api, dataset, **fields)
+
+    params = ok(api.get(f"{JOBS}/{job['id']}"))["params"]
+    assert (params["max_epochs"], params["batch_size"], params["layers"]) == (3, 4, 2)
+    assert params["learning_rate"] == 4e-3, "half of the family's"
+    assert params["max_seconds"] == 7 * 86_400, "three passes, however long they take"
+    assert job["hyperparameters"] == {
+        "n_epochs": 3,
+        "batch_size": 4,
+        "learning_rate_multiplier": 0.5,
+    }
+    assert job["method"]["type"] == "supervised"
+    assert job["method"]["supervised"]["hyperparameters"] == params
+
+
+def test_auto_is_the_familys_default(api: Api, dataset: str) -> None:
+    auto = dict.fromkeys(("n_epochs", "batch_size", "learning_rate_multiplier"), "auto")
+
+    job = tune(api, dataset, method=supervised(**auto, max_seconds=5))
+
+    assert job["hyperparameters"] == {
+        "n_epochs": "auto",
+        "batch_size": 8,
+        "learning_rate_multiplier": 1.0,
+    }
+    assert ok(api.get(f"{JOBS}/{job['id']}"))["params"]["max_seconds"] == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "param"),
+    [
+        ({"model": "gpt-4o-mini"}, 404, "model"),
+        ({"model": "conditional_gan"}, 400, "training_file"),
+        ({"training_file": "file-none"}, 404, "training_file"),
+        ({"training_file": "none"}, 404, "training_file"),
+        ({"suffix": "My Shop"}, 400, "suffix"),
+        ({"suffix": "a:b"}, 400, "suffix"),
+        ({"seed": -1}, 400, "seed"),
+        ({"validation_file": "file-1"}, 400, "validation_file"),
+        ({"integrations": [{"type": "wandb"}]}, 400, "integrations"),
+        ({"method": {"type": "dpo"}}, 400, "method.type"),
+        ({"method": {"type": "gan"}}, 400, "method.type"),
+        ({"method": {"type": "supervised", "gan": {}}}, 400, "method.gan"),
+        ({"method": supervised(speed=1)}, 400, "method.supervised.hyperparameters.speed"),
+        ({"method": supervised(n_epochs=0)}, 400, "method.supervised.hyperparameters.n_epochs"),
+        (
+            {"method": supervised(n_epochs=1, max_epochs=2)},
+            400,
+            "method.supervised.hyperparameters.max_epochs",
+        ),
+        (
+            {"method": supervised(batch_size=10**9)},
+            400,
+            "method.supervised.hyperparameters.batch_size",
+        ),
+        (
+            {"method": supervised(learning_rate_multiplier=1e9)},
+            400,
+            "method.supervised.hyperparameters.learning_rate",
+        ),
+        ({"method": supervised(seed=1), "seed": 2}, 400, "seed"),
+        ({"method": supervised(), "hyperparameters": {}}, 400, "hyperparameters"),
+        ({"hyperparameters": {"speed": 1}}, 400, "hyperparameters.speed"),
+        ({"stream": True}, 400, "stream"),
+        ({"metadata": {"a" * 65: "b"}}, 400, None),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(
+    api: Api, dataset: str, fields: dict[str, Any], status: int, param: str | None
+) -> None:
+    body = {"model": "causal_lm", "training_file": dataset, **fields}
+
+    error = refused(api.post(TUNINGS, body), status)
+
+    assert param is None or error["param"] == param, error
+    assert ok(api.get(TUNINGS))["data"] == []
+
+
+def test_a_file_of_another_purpose_is_refused(api: Api) -> None:
+    batch = upload(api, "{}\n", purpose="batch")
+
+    error = refused(api.post(TUNINGS, {"model": "causal_lm", "training_file": batch}), 400)
+
+    assert error["param"] == "training_file"
+    assert "fine-tune" in error["message"]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_family_without_a_training_and_a_job_of_another_kind_are_refused(
+    api: Api, dataset: str
+) -> None:
+    error = refused(api.post(TUNINGS, {"model": "stand-in", "training_file": dataset}), 400)
+    assert error["param"] == "model"
+
+    generation = api.submit({})
+    refused(api.get(f"{TUNINGS}/{generation['id']}"), 404)
+    refused(api.post(f"{TUNINGS}/{generation['id']}/cancel"), 404)
+
+
+def test_a_key_that_may_only_read_looks_and_changes_nothing(
+    api: Api, dataset: str, tenant: Tenant
+) -> None:
+    job = tune(api, dataset)
+    reader = api.with_key(new_key(tenant.id, [Scope.READ]))
+
+    ok(reader.get(f"{TUNINGS}/{job['id']}/events"))
+    refused(reader.post(f"{TUNINGS}/{job['id']}/cancel"), 403)
+
+
+def test_the_jobs_of_a_model_of_the_tenants_own_name_its_version(
+    api: Api, dataset: str, tenant: Tenant
+) -> None:
+    from shared import catalog
+    from shared.db import transaction
+    from shared.services import models
+
+    with transaction() as session:
+        new = models.NewVersion("none", {}, {}, {})
+        models.register(session, tenant.id, "ships", catalog.family("causal_lm"), new)
+
+    job = tune(api, dataset, model="ships", suffix="more")
+
+    assert job["model"] == "ships@1"
+    assert ok(api.get(f"{JOBS}/{job['id']}"))["model"].startswith("ft:ships:more:")
+
+
+def test_events_and_checkpoints_have_openais_shape_and_come_newest_first(
+    api: Api, dataset: str
+) -> None:
+    job = tune(api, dataset)
+    execute(f"""
+        INSERT INTO events (job_id, type, level, message, data) VALUES
+        ('{job["id"]}', 'metrics', 'info', 'evaluation at step 5',
+            '{{"step": 5, "metrics": {{"bits_per_byte": {{"value": 2.5}}}}}}'),
+        ('{job["id"]}', 'checkpoint', 'info', 'checkpoint at step 5', '{{"step": 5}}'),
+        ('{job["id"]}', 'warning', 'warning', 'losses were not numbers', '{{}}'),
+        ('{job["id"]}', 'checkpoint', 'info', 'checkpoint at step 9', '{{"step": 9}}')
+    """)
+
+    told = ok(api.get(f"{TUNINGS}/{job['id']}/events", limit=3))
+    rest = ok(api.get(f"{TUNINGS}/{job['id']}/events", after=told["last_id"]))
+    saved = ok(api.get(f"{TUNINGS}/{job['id']}/checkpoints"))["data"]
+
+    assert [event["message"] for event in told["data"]][:2] == [
+        "checkpoint at step 9",
+        "losses were not numbers",
+    ]
+    assert (told["has_more"], told["data"][1]["level"]) == (True, "warn")
+    assert (rest["data"][0]["type"], rest["data"][0]["data"]["step"]) == ("metrics", 5)
+    assert {event["object"] for event in rest["data"]} == {"fine_tuning.job.event"}
+    assert [checkpoint["step_number"] for checkpoint in saved] == [9, 5]
+    assert saved[1]["metrics"] == {"step": 5, "bits_per_byte": 2.5}
+    assert saved[1]["fine_tuning_job_id"] == job["id"]
+    assert saved[1]["fine_tuned_model_checkpoint"] is None
+    after = ok(api.get(f"{TUNINGS}/{job['id']}/checkpoints", after=saved[0]["id"]))["data"]
+    assert after == saved[1:]
