@@ -1,13 +1,14 @@
 """Prepared data sets as the worker reads them: a folder with `manifest.json` and a file per split.
 
 Images: `<split>.images.npy` uint8 (N, H, W, C) and `<split>.labels.npy` int64 (N,), -1 for no
-label. Text: `<split>.jsonl`, one object per document: `text`, `label` (or null), `language`.
+label. Text: `<split>.jsonl`, one object per document: `text`, `label` (or null), `language`, and
+of an example to imitate `learnt`, a list of [start, end).
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -36,6 +37,18 @@ class ImageDataset:
         return np.load(self.folder / f"{split}.labels.npy", allow_pickle=False)
 
 
+Span = tuple[int, int]
+"""Characters [start, end) of a text."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text, and what of it a model is to learn to write; None: all of it."""
+
+    text: str
+    learnt: tuple[Span, ...] | None = None
+
+
 @dataclass(frozen=True)
 class TextDataset:
     """Documents of Unicode text."""
@@ -43,9 +56,18 @@ class TextDataset:
     folder: Path
     hash: str
 
-    def documents(self, split: Split) -> list[str]:
+    def examples(self, split: Split) -> list[Example]:
         with (self.folder / f"{split}.jsonl").open(encoding="utf-8") as lines:
-            return [json.loads(line)["text"] for line in lines]
+            return [_example(json.loads(line)) for line in lines]
+
+    def documents(self, split: Split) -> list[str]:
+        return [example.text for example in self.examples(split)]
+
+
+def _example(line: dict[str, Any]) -> Example:
+    spans = line.get("learnt")
+    learnt = None if spans is None else tuple((start, end) for start, end in spans)
+    return Example(line["text"], learnt)
 
 
 Dataset = ImageDataset | TextDataset

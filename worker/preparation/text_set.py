@@ -9,6 +9,7 @@ from pathlib import Path
 from shared.preparation import TextOptions
 from shared.states import Modality
 from worker.dataset import SPLITS
+from worker.preparation.characters import clean
 from worker.preparation.collect import Uploads
 from worker.preparation.duplicates import NearTexts
 from worker.preparation.files import Progress
@@ -17,7 +18,7 @@ from worker.preparation.language import language_of
 from worker.preparation.manifest import write_manifest
 from worker.preparation.report import Report, Tally, length_quantiles
 from worker.preparation.sheet import TextSheet
-from worker.preparation.texts import Document, clean, documents
+from worker.preparation.texts import Document, documents
 
 SHEET_NAME = "sheet.txt"
 
@@ -51,16 +52,22 @@ class TextSet:
         return self._finish()
 
     def _take(self, document: Document) -> None:
-        text = clean(document.text)
+        text = document.text if document.learnt else clean(document.text)
         if not text:
             self.tally.reject(document.where, "it is empty")
             return
-        digest = hashlib.sha256(text.encode()).digest()
-        split = self.intake.admit(digest, document.label, lambda: self.near.seen(text))
+        learnt = json.dumps(document.learnt) if document.learnt else ""
+        digest = hashlib.sha256((text + learnt).encode()).digest()
+        # Examples to imitate may well be alike: their instructions are the same.
+        split = self.intake.admit(
+            digest, document.label, lambda: not document.learnt and self.near.seen(text)
+        )
         if split is None:
             return
         language = language_of(text)
         line = {"text": text, "label": document.label, "language": language}
+        if document.learnt:
+            line["learnt"] = document.learnt
         self.files[split].write(json.dumps(line, ensure_ascii=False) + "\n")
         self.tally.languages[language] += 1
         self.lengths.append(len(text))

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -12,10 +10,12 @@ from typing import Any, BinaryIO
 import pyarrow
 
 from shared.preparation import TextOptions
+from worker.dataset import Span
 from worker.preparation import parquet
 from worker.preparation.blocks import blocks
 from worker.preparation.collect import File, Reject, Uploads, opened
 from worker.preparation.encodings import MARK, encoding_of, lines
+from worker.preparation.examples import example_of
 from worker.preparation.files import Kind, Progress, Unreadable, kind_of, unpacked
 from worker.preparation.labels import label_text
 from worker.preparation.limits import MAX_LINE_CHARACTERS
@@ -33,12 +33,17 @@ class Document:
     where: str
     text: str
     label: str | None
+    learnt: tuple[Span, ...] | None = None
+    """Of an example to imitate, what is to be learnt; its text is as it is to be stored."""
 
 
 def documents(
     uploads: Uploads, options: TextOptions, progress: Progress, reject: Reject
 ) -> Iterator[Document]:
-    """Every document of the uploads. Tables: a row each. Plain files: see `blocks`."""
+    """Every document of the uploads. Tables: a row each. Plain files: see `blocks`.
+
+    A row without the column of the text may be an example to imitate: see `examples`.
+    """
     for file in uploads.files(progress):
         if file.is_label_table:
             continue
@@ -50,19 +55,6 @@ def documents(
                 yield from _documents_of(stream, file, label, options, reject)
             except (Unreadable, csv.Error) as error:
                 reject(file.where, str(error))
-
-
-def clean(text: str) -> str:
-    """NFC; `\\n` ends every line; no control characters but tab; nothing around it.
-
-    Source: Unicode Standard Annex 15 (NFC), 14 (line ends).
-    """
-    text = re.sub("\r\n|[\r\x85\u2028\u2029]", "\n", text)
-    return _NOT_TEXT.sub("", unicodedata.normalize("NFC", text)).strip()
-
-
-# Control characters, byte order marks and lone surrogates. Joiners stay: scripts need them.
-_NOT_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ud800-\udfff\ufffe\uffff]")
 
 
 def _documents_of(
@@ -173,9 +165,11 @@ def _need(names: list[str], options: TextOptions) -> None:
 
 def _document(row: Mapping[str, Any], where: str, options: TextOptions) -> Document:
     text = row.get(options.column)
+    label = label_text(row.get(options.label_column)) if options.label_column else None
+    if text is None and (example := example_of(row)) is not None:
+        return Document(where, example.text, label, example.learnt)
     if text is None:
         raise Unreadable(f"no {options.column!r}; it has {', '.join(map(repr, list(row)[:20]))}")
     if not isinstance(text, str):
         raise Unreadable(f"{options.column!r} is not text")
-    label = label_text(row.get(options.label_column)) if options.label_column else None
     return Document(where, text, label)

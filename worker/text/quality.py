@@ -3,13 +3,14 @@
 import lzma
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from shared.errors import Permanent
 from shared.families.causal_lm import TextParams
-from worker.dataset import Split, TextDataset
+from worker.dataset import Example, Split, TextDataset
 from worker.family import (
     UNWATCHED,
     Implementation,
@@ -62,7 +63,8 @@ class TextQuality:
 
     `bits_per_byte`: all bits that the model spends on the text, by the UTF-8 bytes of the text;
     see `cost_of` for the windows. Its floor is the rival `xz -9e` that has read the training text
-    too: by how much an archive of both texts is larger than one of the training text.
+    too: by how much an archive of both texts is larger than one of the training text. Of examples
+    to imitate only the answers count, for which there is no such rival.
     """
 
     objective = "bits_per_byte"
@@ -82,11 +84,13 @@ class TextQuality:
             cost = cost_of(loaded, self._validation, overlap=0.5, run=self._run)
             return {self.objective: Metric(cost.bits_per_byte, "lower", cost.bytes)}
         cost = cost_of(loaded, self._test, run=self._run)
-        bits = Metric(cost.bits_per_byte, "lower", cost.bytes, self._rival_bits(), "xz -9e")
+        bits = Metric(cost.bits_per_byte, "lower", cost.bytes)
+        if not any(example.learnt for example in self._test):  # a rival of whole texts only
+            bits = replace(bits, floor=self._rival_bits(), against="xz -9e")
         return {self.objective: bits, **self._variety(loaded)}
 
     def sheet(self, loaded: Loaded) -> Text:
-        """The first prompts of the validation split, each with the model's continuation."""
+        """Prompts of the validation split, each with the model's continuation."""
         cuts = list(_cuts(self._validation, SHEET_PROMPTS))
         parts = self._continue(loaded, [prompt for prompt, _ in cuts])
         blocks = [f"{prompt}⟶{part}" for (prompt, _), part in zip(cuts, parts, strict=True)]
@@ -94,9 +98,8 @@ class TextQuality:
 
     def _rival_bits(self) -> float:
         if self._rival is None:
-            seen = _excerpt(_documents(self._dataset, "train"), RIVAL_CHARACTERS)
-            test = "".join(self._test).encode()
-            self._rival = xz_bits_per_byte("".join(seen).encode(), test, self._run)
+            seen = _excerpt(_examples(self._dataset, "train"), RIVAL_CHARACTERS)
+            self._rival = xz_bits_per_byte(_joined(seen), _joined(self._test), self._run)
         return self._rival
 
     def _variety(self, loaded: Loaded) -> dict[str, Metric]:
@@ -169,9 +172,9 @@ def _grams(units: Sequence[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(units[start : start + n]) for start in range(len(units) - n + 1)]
 
 
-def _held_back(dataset: TextDataset, wanted: Split, instead: Split) -> list[str]:
-    """A split's documents, or the other one's where it has none. Raises Permanent without any."""
-    found = _documents(dataset, wanted) or _documents(dataset, instead)
+def _held_back(dataset: TextDataset, wanted: Split, instead: Split) -> list[Example]:
+    """A split's examples, or the other one's where it has none. Raises Permanent without any."""
+    found = _examples(dataset, wanted) or _examples(dataset, instead)
     if not found:
         raise Permanent(
             "the data set holds back no text to measure a model with: prepare it with larger "
@@ -180,31 +183,47 @@ def _held_back(dataset: TextDataset, wanted: Split, instead: Split) -> list[str]
     return found
 
 
-def _documents(dataset: TextDataset, split: Split) -> list[str]:
-    """A split's documents that hold text."""
-    return [text for text in dataset.documents(split) if text]
+def _examples(dataset: TextDataset, split: Split) -> list[Example]:
+    """A split's examples that hold text."""
+    return [example for example in dataset.examples(split) if example.text]
 
 
-def _excerpt(documents: Sequence[str], characters: int) -> list[str]:
-    """All documents, or about this many characters: the middles of documents from all over."""
-    total = sum(map(len, documents))
+def _joined(examples: Sequence[Example]) -> bytes:
+    return "".join(example.text for example in examples).encode()
+
+
+def _excerpt(examples: Sequence[Example], characters: int) -> list[Example]:
+    """All examples, or about this many characters: the middles of texts from all over."""
+    total = sum(len(example.text) for example in examples)
     if total <= characters:
-        return list(documents)
-    mean = -(-total // len(documents))
-    count = min(len(documents), -(-characters // mean))
+        return list(examples)
+    mean = -(-total // len(examples))
+    count = min(len(examples), -(-characters // mean))
     share = characters // count
-    chosen = [documents[place * len(documents) // count] for place in range(count)]
-    return [_middle(document, share) for document in chosen]
+    chosen = [examples[place * len(examples) // count] for place in range(count)]
+    return [_middle(example, share) for example in chosen]
 
 
-def _middle(text: str, characters: int) -> str:
-    start = max(0, (len(text) - characters) // 2)
-    return text[start : start + characters]
+def _middle(example: Example, characters: int) -> Example:
+    """An example to imitate stays whole: an answer without its question says nothing."""
+    if example.learnt is not None:
+        return example
+    start = max(0, (len(example.text) - characters) // 2)
+    return Example(example.text[start : start + characters])
 
 
-def _cuts(documents: Sequence[str], count: int) -> Iterator[tuple[str, str]]:
-    """Up to `count` places all over the text: what stands before each, and what follows it."""
-    text = "\n".join(documents)
+def _cuts(examples: Sequence[Example], count: int) -> Iterator[tuple[str, str]]:
+    """Up to `count` places all over: what stands before each, and what follows it.
+
+    Where there are examples to imitate, these places are where their answers begin.
+    """
+    answered = [example for example in examples if example.learnt]
+    if answered:
+        for example in answered[:: -(-len(answered) // count)]:
+            start, end = (example.learnt or ())[-1]
+            yield example.text[:start], example.text[start:end]
+        return
+    text = "\n".join(example.text for example in examples)
     step = len(text) // (count + 1)
     for number in range(1, count + 1):
         place = number * step

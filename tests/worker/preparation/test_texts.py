@@ -10,8 +10,8 @@ from pyarrow import parquet
 
 from shared.errors import Invalid
 from worker.preparation.blocks import LONGEST_BLOCK_CHARACTERS, blocks
+from worker.preparation.characters import clean
 from worker.preparation.language import language_of
-from worker.preparation.texts import clean
 
 CHINESE = "汉皇重色思倾国，御宇多年求不得。杨家有女初长成，养在深闺人未识。"
 FRENCH = "Déjà vu: le café était fermé à Noël, où l'élève a mangé."

@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from shared.families.causal_lm import TextTraining
-from worker.dataset import TextDataset
+from worker.dataset import Example, TextDataset
 from worker.text.causal_lm.family import CausalLm
 from worker.text.causal_lm.model import LoadedText
 
@@ -33,7 +34,7 @@ DOCUMENTS = [
     )
 ]
 
-MakeDataset = Callable[[Sequence[str]], TextDataset]
+MakeDataset = Callable[[Sequence[str | Example]], TextDataset]
 
 
 class Bystander:
@@ -53,7 +54,13 @@ class Bystander:
         self.fractions.append(fraction)
 
 
-def write_dataset(folder: Path, documents: Sequence[str]) -> TextDataset:
+def _line(document: str | Example) -> dict[str, Any]:
+    if isinstance(document, str):
+        return {"text": document, "label": None, "language": "und"}
+    return {"text": document.text, "label": None, "language": "und", "learnt": document.learnt}
+
+
+def write_dataset(folder: Path, documents: Sequence[str | Example]) -> TextDataset:
     """A prepared data set: every tenth document for validation, every tenth for the test."""
     splits = {
         "train": [
@@ -63,7 +70,7 @@ def write_dataset(folder: Path, documents: Sequence[str]) -> TextDataset:
         "test": [text for place, text in enumerate(documents) if place % 10 == 9],
     }
     for split, texts in splits.items():
-        lines = (json.dumps({"text": text, "label": None, "language": "und"}) for text in texts)
+        lines = (json.dumps(_line(text)) for text in texts)
         (folder / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), "utf-8")
     return TextDataset(folder, "0" * 64)
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from worker.dataset import Example
 from worker.family import Text
 from worker.text.causal_lm.family import CausalLm
-from worker.text.causal_lm.scoring import NO_TARGET, _windows, cost_of
+from worker.text.causal_lm.scoring import _windows, cost_of
+from worker.text.causal_lm.stream import NO_TARGET
 from worker.text.quality import distinct, quality_of, repetition, xz_bits_per_byte
 
 
@@ -25,7 +27,7 @@ def test_the_cost_of_a_short_text_is_the_models_cross_entropy(tiny) -> None:
     with torch.inference_mode():
         logits = tiny.model(torch.tensor([ids[:-1]])).logits[0]
     nats = float(F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="sum"))
-    cost = cost_of(tiny, [text])
+    cost = cost_of(tiny, [Example(text)])
     assert cost.bits == pytest.approx(nats / math.log(2), rel=1e-4)
     assert cost.bytes == len(text.encode())
     assert cost.tokens == len(ids) - 1
@@ -34,7 +36,7 @@ def test_the_cost_of_a_short_text_is_the_models_cross_entropy(tiny) -> None:
 @pytest.mark.parametrize("length", [2, 9, 10, 17, 33, 100])
 def test_every_token_is_predicted_once_with_three_quarters_of_a_window(length: int) -> None:
     stream_t = np.arange(length)
-    inputs_bt, targets_bt = _windows(stream_t, window=8, stride=2)
+    inputs_bt, targets_bt = _windows(stream_t, stream_t, window=8, stride=2)
     wanted = targets_bt[targets_bt != NO_TARGET]
     assert wanted.tolist() == list(range(1, length))
     assert (targets_bt[1:, :6] == NO_TARGET).all()
@@ -87,3 +89,32 @@ def test_the_rival_on_tiny_shakespeare_is_the_known_number(data: Path) -> None:
     text = (data / "text-en" / "tinyshakespeare.txt").read_bytes()
     cut = len(text) * 9 // 10
     assert xz_bits_per_byte(text[:cut], text[cut:]) == pytest.approx(2.52, abs=0.005)
+
+
+def test_of_an_example_only_the_answer_is_scored(tiny) -> None:
+    prompt, answer = "The 7 ships", " sailed at dawn."
+    example = Example(prompt + answer, ((len(prompt), len(prompt + answer)),))
+    ids = [tiny.start_id, *tiny.tokenizer(prompt + answer)["input_ids"]]
+    read = 1 + len(tiny.tokenizer(prompt)["input_ids"])
+    with torch.inference_mode():
+        logits = tiny.model(torch.tensor([ids[:-1]])).logits[0]
+    nats = F.cross_entropy(logits[read - 1 :], torch.tensor(ids[read:]), reduction="sum")
+
+    cost = cost_of(tiny, [example])
+
+    assert cost.bits == pytest.approx(float(nats) / math.log(2), rel=1e-4)
+    assert (cost.bytes, cost.tokens) == (len(answer), len(ids) - read)
+
+
+def test_examples_to_imitate_are_shown_from_where_their_answers_begin(
+    make_dataset, tiny, tmp_path
+) -> None:
+    dataset = make_dataset(
+        [Example(f"Ship {n}:? sails.", ((8, 15),) if n < 10 else ((9, 16),)) for n in range(40)]
+    )
+    quality = quality_of(CausalLm(), dataset, tmp_path, torch.device("cpu"))
+
+    assert "Ship 8:?⟶" in quality.sheet(tiny).text
+    metrics = quality.measure(tiny, quick=False)
+    assert metrics["bits_per_byte"].floor is None, "a compressor reads no questions"
+    assert metrics["distinct_1"].n == 4

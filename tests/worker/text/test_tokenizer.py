@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from worker.dataset import Example
 from worker.text.causal_lm.tokenizer import (
-    encode_documents,
+    encode_examples,
     learn_tokenizer,
     tokenizer_from_json,
     tokenizer_to_json,
@@ -49,6 +50,22 @@ def test_a_saved_tokenizer_is_one_of_hugging_face(tmp_path) -> None:
 
 def test_documents_become_one_stream_with_a_separator_before_each() -> None:
     tokenizer = learn_tokenizer(TEXTS, 300)
-    stream_t = encode_documents(tokenizer, ["ab", "c"], separator=0)
+    stream_t, learnt_t = encode_examples(tokenizer, [Example("ab"), Example("c")], separator=0)
+    assert learnt_t.all()
     assert stream_t.dtype == np.int32
     assert [int(place) for place in np.flatnonzero(stream_t == 0)] == [0, len(stream_t) - 2]
+
+
+@pytest.mark.parametrize("prompt", ["user: hi\nassistant:", "问:什么", "", "half of a wo"])
+def test_of_an_example_the_answers_tokens_and_its_end_are_to_be_learnt(prompt: str) -> None:
+    tokenizer = learn_tokenizer(TEXTS, 300)
+    answer = " 好的🙂 rd.\n"
+    example = Example(prompt + answer, ((len(prompt), len(prompt + answer)),))
+
+    stream_t, learnt_t = encode_examples(tokenizer, [example, Example("plain")], separator=0)
+
+    second = int(np.flatnonzero(stream_t == 0)[1])
+    first = learnt_t[1:second]
+    assert tokenizer.decode(stream_t[1:second][first]) == answer
+    assert tokenizer.decode(stream_t[1:second][~first]) == prompt
+    assert learnt_t[second:].all()

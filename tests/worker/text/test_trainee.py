@@ -5,14 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load, save
 
 from shared.errors import Invalid, Permanent
-from worker.dataset import ImageDataset
+from worker.dataset import Example, ImageDataset
 from worker.family import Snapshot
 from worker.text.causal_lm.family import CausalLm
 from worker.text.causal_lm.optimizer import orthogonal
-from worker.text.causal_lm.stream import Windows
+from worker.text.causal_lm.stream import NO_TARGET, Windows
 from worker.text.causal_lm.trainee import TextTrainee
 
 CPU = torch.device("cpu")
@@ -131,6 +132,38 @@ def test_an_epoch_sees_every_part_of_the_stream_once() -> None:
     inputs_bt, targets_bt = windows.batch(40)
     assert torch.equal(targets_bt, inputs_bt + 1)
     assert torch.equal(windows.batch(40)[0], inputs_bt)
+
+
+def test_only_the_answers_are_learnt_and_no_question(make_dataset, tiny, tiny_params) -> None:
+    """What stands in a question changes what is read, and nothing of what is to be written."""
+    answer = " The ships sailed at dawn."
+    examples = [
+        Example(f"{word}{answer}", ((len(word), len(word + answer)),))
+        for word in ("Tell of the sea:" * 40, "What then?", "And who?") * 4
+    ]
+    trainee = CausalLm().trainee(make_dataset(examples), tiny, tiny_params, CPU)
+
+    targets = [trainee._windows.batch(step)[1] for step in range(20)]
+    written = torch.cat([target[target != NO_TARGET] for target in targets])
+
+    assert set(tiny.tokenizer.convert_ids_to_tokens(written)) <= {
+        *tiny.tokenizer.tokenize(answer),
+        tiny.tokenizer.eos_token,
+    }
+    losses = advance(trainee, 0, 20)
+    assert all(map(math.isfinite, losses))
+    assert 0.0 in losses, "of a batch that has only questions"
+
+
+def test_the_loss_is_the_mean_over_what_is_to_be_learnt(make_dataset, tiny, tiny_params) -> None:
+    examples = [Example(f"{n} gulls: over the sea", ((8, 22),)) for n in range(10, 40)]
+    trainee = CausalLm().trainee(make_dataset(examples), tiny, tiny_params, CPU)
+    inputs_bt, targets_bt = trainee._windows.batch(0)
+    with torch.inference_mode():
+        logits_btv = tiny.model(inputs_bt).logits
+    wanted = F.cross_entropy(logits_btv.flatten(0, 1), targets_bt.flatten())
+
+    assert advance(trainee, 0, 1) == [pytest.approx(float(wanted), rel=1e-4)]
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (32, 80), (80, 32)])

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from worker.dataset import Example
 from worker.family import UNWATCHED, Run, check
 from worker.text.causal_lm.model import LoadedText
-from worker.text.causal_lm.tokenizer import encode_documents
+from worker.text.causal_lm.stream import NO_TARGET
+from worker.text.causal_lm.tokenizer import encode_examples
 
 WINDOW_LIMIT = 1024
 """Longest window in tokens: beyond it, more context costs more than it tells."""
 
 TOKENS_PER_PASS = 4096
-
-NO_TARGET = -100
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,19 @@ class Cost:
 
 
 def cost_of(
-    loaded: LoadedText, documents: Sequence[str], overlap: float = 0.75, run: Run = UNWATCHED
+    loaded: LoadedText, examples: Sequence[Example], overlap: float = 0.75, run: Run = UNWATCHED
 ) -> Cost:
-    """The bits that `loaded` spends on the documents, in windows that overlap.
+    """The bits that `loaded` spends on what is to be learnt, in windows that overlap.
 
     Every token is predicted once, by the window that gives it the most context: at least `overlap`
-    of a window, save at the very start. A document's end costs bits and counts no byte. Raises
+    of a window, save at the very start. A text's end costs bits and counts no byte. Raises
     Stopped once `run` should stop.
     """
-    stream_t = encode_documents(loaded.tokenizer, documents, loaded.start_id)
+    stream_t, learnt_t = encode_examples(loaded.tokenizer, examples, loaded.start_id)
+    goal_t = np.where(learnt_t, stream_t, NO_TARGET)
     window = min(loaded.context, WINDOW_LIMIT)
-    inputs_bt, targets_bt = _windows(stream_t, window, stride=max(1, round(window * (1 - overlap))))
+    stride = max(1, round(window * (1 - overlap)))
+    inputs_bt, targets_bt = _windows(stream_t, goal_t, window, stride)
     rows = max(1, TOKENS_PER_PASS // window)
     nats = 0.0
     for start in range(0, len(inputs_bt), rows):
@@ -55,12 +57,20 @@ def cost_of(
         nats += _nats(loaded, inputs_bt[start : start + rows], targets_bt[start : start + rows])
     return Cost(
         bits=nats / math.log(2),
-        tokens=len(stream_t) - 1,
-        bytes=sum(len(document.encode()) for document in documents),
+        tokens=int(learnt_t[1:].sum()),
+        bytes=sum(map(_bytes, examples)),
     )
 
 
-def _windows(stream_t: np.ndarray, window: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
+def _bytes(example: Example) -> int:
+    if example.learnt is None:
+        return len(example.text.encode())
+    return sum(len(example.text[start:end].encode()) for start, end in example.learnt)
+
+
+def _windows(
+    stream_t: np.ndarray, goal_t: np.ndarray, window: int, stride: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets (B, T): the targets that an earlier window had are NO_TARGET."""
     predictions = len(stream_t) - 1
     count = 1 + max(0, -(-(predictions - window) // stride))
@@ -71,7 +81,7 @@ def _windows(stream_t: np.ndarray, window: int, stride: int) -> tuple[np.ndarray
         start = row * stride
         end = min(start + window, predictions)
         inputs_bt[row, : end - start] = stream_t[start:end]
-        targets_bt[row, done - start : end - start] = stream_t[done + 1 : end + 1]
+        targets_bt[row, done - start : end - start] = goal_t[done + 1 : end + 1]
         done = end
     return inputs_bt, targets_bt
 

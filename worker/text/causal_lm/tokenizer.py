@@ -6,6 +6,8 @@ import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from shared.errors import Permanent
+from worker.dataset import Example, Span
 from worker.family import UNWATCHED, Run, check
 
 END_OF_TEXT = "<|endoftext|>"
@@ -15,7 +17,7 @@ LEARN_FROM_CHARACTERS = 8_000_000
 """More text hardly changes a vocabulary, and learning it is paid from the training's budget."""
 
 ENCODE_TOGETHER = 256
-"""Documents handed to the tokenizer's threads at once."""
+"""Texts handed to the tokenizer's threads at once."""
 
 
 def learn_tokenizer(documents: Sequence[str], vocabulary: int) -> PreTrainedTokenizerFast:
@@ -48,22 +50,51 @@ def tokenizer_to_json(tokenizer: PreTrainedTokenizerBase) -> str:
     return tokenizer.backend_tokenizer.to_str()
 
 
-def encode_documents(
+def encode_examples(
     tokenizer: PreTrainedTokenizerBase,
-    documents: Iterable[str],
+    examples: Iterable[Example],
     separator: int,
     run: Run = UNWATCHED,
-) -> np.ndarray:
-    """All documents as one stream of int32 (T,), with `separator` before each of them.
+) -> tuple[np.ndarray, np.ndarray]:
+    """All examples as one stream of int32 (T,), with `separator` before each of them; and which
+    tokens are to be learnt, bool (T,). Separators are: a text's end is to be learnt with it.
 
-    Raises Stopped once `run` should stop.
+    Raises Stopped once `run` should stop, and Permanent where the tokenizer cannot tell which
+    characters its tokens stand for.
     """
-    pieces: list[np.ndarray] = []
-    for together in _batches(documents, ENCODE_TOGETHER):
+    pieces: list[np.ndarray] = [np.zeros(0, np.int32)]
+    learnt: list[np.ndarray] = [np.zeros(0, np.bool_)]
+    for together in _batches(examples, ENCODE_TOGETHER):
         check(run)
-        encoded = tokenizer(together, add_special_tokens=False, verbose=False)["input_ids"]
-        pieces.extend(np.array([separator, *ids], dtype=np.int32) for ids in encoded)
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
+        in_part = any(example.learnt is not None for example in together)
+        if in_part and not tokenizer.is_fast:
+            raise Permanent("this model's tokenizer cannot learn answers alone; use plain text")
+        encoded = tokenizer(
+            [example.text for example in together],
+            add_special_tokens=False,
+            return_offsets_mapping=in_part,
+            verbose=False,
+        )
+        for place, example in enumerate(together):
+            ids = encoded["input_ids"][place]
+            pieces.append(np.array([separator, *ids], dtype=np.int32))
+            if example.learnt is None:
+                learnt.append(np.ones(len(ids) + 1, np.bool_))
+            else:
+                learnt.append(_learnt(example, encoded["offset_mapping"][place]))
+    return np.concatenate(pieces), np.concatenate(learnt)
+
+
+def _learnt(example: Example, offsets: Sequence[Span]) -> np.ndarray:
+    """Which tokens are to be learnt, the separator before them first: those whose last character
+    is.
+    """
+    wanted = np.zeros(len(example.text) + 1, np.bool_)
+    for start, end in example.learnt or ():
+        wanted[start:end] = True
+    places = np.array(offsets, np.int64).reshape(-1, 2)
+    last = np.maximum(places[:, 1] - 1, places[:, 0])
+    return np.concatenate([[True], wanted[last]])
 
 
 def _excerpt(documents: Sequence[str]) -> Iterator[str]:
@@ -78,10 +109,10 @@ def _excerpt(documents: Sequence[str]) -> Iterator[str]:
             return
 
 
-def _batches(documents: Iterable[str], size: int) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for document in documents:
-        batch.append(document)
+def _batches(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
+    batch: list[Example] = []
+    for example in examples:
+        batch.append(example)
         if len(batch) == size:
             yield batch
             batch = []

@@ -18,9 +18,9 @@ from worker.family import UNWATCHED, Run, Snapshot
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.network import new_llama
 from worker.text.causal_lm.optimizer import optimizers_of
-from worker.text.causal_lm.stream import Windows
+from worker.text.causal_lm.stream import NO_TARGET, Windows
 from worker.text.causal_lm.tokenizer import (
-    encode_documents,
+    encode_examples,
     learn_tokenizer,
     tokenizer_from_json,
     tokenizer_to_json,
@@ -50,12 +50,13 @@ class TextTrainee:
         self._params = params
         self._run = run
         self._device = device
-        self._documents = dataset.documents("train")
+        self._examples = dataset.examples("train")
         self._steps = 0
         self._earlier_steps = int(base.config.get("trained_steps") or 0) if base else 0
         self._peak = params.learning_rate * (FINE_TUNING_RATE if base else 1)
         if base is None:
-            tokenizer: PreTrainedTokenizerBase = learn_tokenizer(self._documents, params.vocabulary)
+            texts = [example.text for example in self._examples]
+            tokenizer: PreTrainedTokenizerBase = learn_tokenizer(texts, params.vocabulary)
             model: PreTrainedModel = new_llama(params, tokenizer)
         else:
             tokenizer, model = base.tokenizer, copy.deepcopy(base.model).float()
@@ -71,8 +72,8 @@ class TextTrainee:
         params = self._params
         context = min(params.context, self._model.config.max_position_embeddings)
         separator = self.loaded().start_id
-        stream_t = encode_documents(tokenizer, self._documents, separator, self._run)
-        self._windows = Windows(stream_t, context, params.batch_size, params.seed)
+        stream_t, learnt_t = encode_examples(tokenizer, self._examples, separator, self._run)
+        self._windows = Windows(stream_t, context, params.batch_size, params.seed, learnt_t)
         self.epoch_steps = self._windows.per_epoch
 
     def advance(self, fraction: float, learning_rate_scale: float) -> dict[str, float]:
@@ -80,8 +81,16 @@ class TextTrainee:
         inputs_bt, targets_bt = self._windows.batch(self._steps)
         with fast_precision(self._device):
             logits_btv = self._model(inputs_bt.to(self._device), use_cache=False).logits
-        loss = F.cross_entropy(
-            logits_btv.float().flatten(0, 1), targets_bt.flatten().to(self._device)
+        # A window of a long prompt has nothing to learn, which is no reason to divide by 0.
+        learnt = max(1, int((targets_bt != NO_TARGET).sum()))
+        loss = (
+            F.cross_entropy(
+                logits_btv.float().flatten(0, 1),
+                targets_bt.flatten().to(self._device),
+                ignore_index=NO_TARGET,
+                reduction="sum",
+            )
+            / learnt
         )
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), GRADIENT_NORM)
