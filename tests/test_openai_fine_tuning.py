@@ -1,0 +1,254 @@
+"""OpenAI's own client, unchanged, trains models of text and of pictures and uses them at once."""
+
+import io
+import json
+import time
+from base64 import b64decode
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+from openai.types.fine_tuning import FineTuningJob
+from PIL import Image
+from werkzeug.serving import make_server
+
+from api.app import create_app
+from api.demo.material import digits_archive
+from shared.states import Lane
+from tests.ledger import assert_sound
+from tests.settings import forget_settings
+from tests.threads import draining, serving
+
+TINY = {"layers": 1, "width": 64, "heads": 2, "vocabulary": 320, "context": 64}
+ENDED = {"succeeded", "failed", "cancelled"}
+
+
+@pytest.fixture
+def address(installation: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server without a worker."""
+    monkeypatch.setenv("ATELIER_WAIT_SECONDS", "240")
+    forget_settings()
+    server = make_server("127.0.0.1", 0, create_app(), threaded=True)
+    with serving(server):
+        yield f"http://127.0.0.1:{server.port}/v1"
+    server.server_close()
+
+
+@pytest.fixture
+def client(address: str, api_key: str) -> Iterator[OpenAI]:
+    """The client, as a user would make it."""
+    with OpenAI(base_url=address, api_key=api_key, timeout=250) as made:
+        yield made
+
+
+@pytest.fixture
+def worker(address: str) -> Iterator[None]:
+    """A worker of every lane that these jobs need."""
+    with draining(Lane.LIGHT, Lane.TRAINING, Lane.TEXT, Lane.IMAGE):
+        yield
+
+
+def upload(client: OpenAI, filename: str, content: bytes) -> str:
+    return client.files.create(file=(filename, content), purpose="fine-tune").id
+
+
+def upload_lines(client: OpenAI, *rows: dict[str, Any]) -> str:
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    return upload(client, "train.jsonl", lines.encode())
+
+
+def chats(answer: str, count: int = 60) -> list[dict[str, Any]]:
+    """Chats of which every answer is the same."""
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": f"How many gulls are {number}?"},
+                {"role": "assistant", "content": answer},
+            ]
+        }
+        for number in range(count)
+    ]
+
+
+def wait(client: OpenAI, job: FineTuningJob) -> FineTuningJob:
+    deadline = time.monotonic() + 240
+    while job.status not in ENDED:
+        assert time.monotonic() < deadline, f"{job.id} is still {job.status}"
+        time.sleep(0.1)
+        job = client.fine_tuning.jobs.retrieve(job.id)
+    return job
+
+
+def supervised(**hyperparameters: Any) -> Any:
+    return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_text_model_is_trained_from_chats_used_at_once_trained_further_and_deleted(
+    client: OpenAI,
+) -> None:
+    file = upload_lines(client, *chats("Ahoy, sailor!"))
+
+    job = client.fine_tuning.jobs.create(
+        model="causal_lm",
+        training_file=file,
+        suffix="sailor",
+        seed=3,
+        metadata={"team": "sea"},
+        method=supervised(max_steps=80, batch_size=8, learning_rate_multiplier=2, **TINY),
+    )
+    assert job.status in {"validating_files", "queued", "running"}
+    job = wait(client, job)
+
+    assert (job.status, job.error) == ("succeeded", None)
+    assert (job.training_file, job.seed, job.metadata) == (file, 3, {"team": "sea"})
+    assert job.fine_tuned_model is not None
+    assert job.fine_tuned_model.startswith("ft:causal_lm:sailor:")
+    assert job.fine_tuned_model in [model.id for model in client.models.list()]
+    assert [found.id for found in client.fine_tuning.jobs.list()] == [job.id]
+    assert said(client, job.fine_tuned_model) == " Ahoy, sailor!\n", "and it knows where to end"
+    told_of(client, job)
+
+    further = wait(
+        client,
+        client.fine_tuning.jobs.create(
+            model=job.fine_tuned_model,
+            training_file=upload_lines(
+                client,
+                *(
+                    {
+                        "prompt": f"user: How many gulls are {n}?\nassistant:",
+                        "completion": " Aye!\n",
+                    }
+                    for n in range(60)
+                ),
+            ),
+            hyperparameters={"n_epochs": 30, "batch_size": 8, "learning_rate_multiplier": 5},
+        ),
+    )
+
+    assert (further.status, further.error) == ("succeeded", None)
+    assert further.model == f"{job.fine_tuned_model}@1"
+    assert further.hyperparameters.n_epochs == 30
+    assert said(client, str(further.fine_tuned_model)) == " Aye!\n"
+
+    assert client.models.delete(job.fine_tuned_model).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve(job.fine_tuned_model)
+    assert client.models.retrieve(str(further.fine_tuned_model)).object == "model"
+    assert_sound()
+
+
+def said(client: OpenAI, model: str) -> str:
+    completion = client.completions.create(
+        model=model,
+        prompt="user: How many gulls are 77?\nassistant:",
+        max_tokens=30,
+        temperature=0,
+    )
+    return completion.choices[0].text
+
+
+def told_of(client: OpenAI, job: FineTuningJob) -> None:
+    """Its events come newest first over all pages; of its checkpoints one became the model."""
+    events = list(client.fine_tuning.jobs.list_events(job.id, limit=4))
+    assert [event.id for event in events] == sorted({e.id for e in events}, key=int, reverse=True)
+    assert "succeeded" in {event.message for event in events[:2]}
+    assert {"message", "metrics"} == {event.type for event in events}
+
+    checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id, limit=2))
+    assert [one.step_number for one in checkpoints] == [80, 64, 48, 32, 16]
+    measured = {one.step_number: one.metrics.to_dict()["bits_per_byte"] for one in checkpoints}
+    (model,) = [one for one in checkpoints if one.fine_tuned_model_checkpoint is not None]
+    assert model.fine_tuned_model_checkpoint == job.fine_tuned_model
+    assert model.step_number == min(measured, key=lambda step: (measured[step], step))
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_gan_is_trained_from_an_archive_of_pictures_and_used_at_once(client: OpenAI) -> None:
+    method: Any = {
+        "type": "gan",
+        "gan": {"hyperparameters": {"max_steps": 10, "width": 16, "batch_size": 32}},
+    }
+    job = client.fine_tuning.jobs.create(
+        model="conditional_gan",
+        training_file=upload(client, "digits.zip", digits_archive()),
+        method=method,
+        suffix="digits",
+    )
+    job = wait(client, job)
+    assert (job.status, job.error) == ("succeeded", None)
+
+    images = client.images.generate(
+        model=str(job.fine_tuned_model),
+        prompt="7",
+        n=2,
+        size="auto",
+        response_format="b64_json",
+        extra_body={"seed": 1},
+    )
+
+    assert images.data is not None
+    pictures = [Image.open(io.BytesIO(b64decode(str(one.b64_json)))) for one in images.data]
+    assert [picture.size for picture in pictures] == [(16, 16), (16, 16)]
+    assert_sound()
+
+
+def test_a_training_is_paused_resumed_and_cancelled_while_it_waits(client: OpenAI) -> None:
+    file = upload_lines(client, *chats("Ahoy!"))
+    job = client.fine_tuning.jobs.create(model="causal_lm", training_file=file)
+    with pytest.raises(openai.ConflictError):
+        client.fine_tuning.jobs.pause(job.id)
+    with draining(Lane.LIGHT):
+        while job.status == "validating_files":
+            job = client.fine_tuning.jobs.retrieve(job.id)
+
+    assert client.fine_tuning.jobs.pause(job.id).status == "paused"
+    assert client.fine_tuning.jobs.resume(job.id).status == "queued"
+    assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+    with pytest.raises(openai.ConflictError):
+        client.fine_tuning.jobs.cancel(job.id)
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_file_without_examples_fails_its_job_and_names_the_line(client: OpenAI) -> None:
+    file = upload_lines(client, {"messages": [{"role": "user", "content": "Hi"}]})
+
+    job = wait(client, client.fine_tuning.jobs.create(model="causal_lm", training_file=file))
+
+    assert job.status == "failed"
+    assert job.error is not None
+    assert job.error.param == "training_file"
+    assert "train.jsonl:1" in job.error.message
+    assert job.fine_tuned_model is None
+
+
+def test_the_clients_errors_name_the_field(client: OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file="file-1")
+    assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
+
+    with pytest.raises(openai.BadRequestError) as integration:
+        client.fine_tuning.jobs.create(
+            model="causal_lm",
+            training_file="file-1",
+            integrations=[{"type": "wandb", "wandb": {"project": "a"}}],
+        )
+    assert integration.value.param == "integrations"
+    with pytest.raises(openai.NotFoundError):
+        client.fine_tuning.jobs.retrieve("ftjob-1")
+
+
+def test_the_clients_retry_under_a_key_makes_no_second_job(client: OpenAI) -> None:
+    file = upload_lines(client, *chats("Ahoy!"))
+
+    ids = {
+        client.fine_tuning.jobs.create(
+            model="causal_lm", training_file=file, extra_headers={"Idempotency-Key": "a"}
+        ).id
+        for _ in range(2)
+    }
+
+    assert [job.id for job in client.fine_tuning.jobs.list()] == list(ids)
