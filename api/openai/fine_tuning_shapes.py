@@ -10,26 +10,8 @@ from shared import catalog
 from shared.services import fine_tuning
 from shared.services.checkpoints import Saved
 from shared.states import JobState
+from shared.statuses import TuningStatus, tuning_status
 from shared.tables.job import Event, Job
-
-Status = Literal[
-    "validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"
-]
-
-_STATUS: dict[JobState, Status] = {
-    JobState.VALIDATING: "validating_files",
-    JobState.QUEUED: "queued",
-    JobState.RUNNING: "running",
-    JobState.PAUSED: "paused",
-    # It is asked to stop, and may still be done before it does.
-    JobState.CANCELLING: "running",
-    JobState.FINALIZING: "running",
-    JobState.SUCCEEDED: "succeeded",
-    JobState.PARTIAL: "failed",
-    JobState.FAILED: "failed",
-    JobState.CANCELLED: "cancelled",
-    JobState.EXPIRED: "failed",
-}
 
 _LEVEL: dict[str, Literal["info", "warn", "error"]] = {
     "info": "info",
@@ -65,7 +47,7 @@ class FineTuningJobAnswer(BaseModel):
     created_at: int
     finished_at: int | None
     estimated_finish: int | None = Field(None, description="Not estimated.")
-    status: Status
+    status: TuningStatus
     model: str = Field(description="The base: a family, or a model with its version.")
     fine_tuned_model: str | None = Field(description="The name to use, once it has succeeded.")
     training_file: str = Field(description="A file's id, or a data set with its version.")
@@ -118,7 +100,7 @@ def show_tuning(session: Session, job: Job) -> FineTuningJobAnswer:
         id=job.id,
         created_at=seconds(job.created_at),
         finished_at=seconds_or_none(job.finished_at),
-        status=_STATUS[JobState(job.state)],
+        status=tuning_status(JobState(job.state)),
         model=told.model,
         fine_tuned_model=told.fine_tuned_model,
         training_file=told.training_file,
@@ -136,7 +118,7 @@ def show_tuning(session: Session, job: Job) -> FineTuningJobAnswer:
 
 
 def _error(job: Job) -> TuningError | None:
-    if _STATUS[JobState(job.state)] != "failed":
+    if tuning_status(JobState(job.state)) != "failed":
         return None
     told = job.error or {"code": job.state, "message": f"The job has {job.state}."}
     return TuningError(code=told["code"], message=told["message"], param=told.get("param"))
