@@ -59,7 +59,11 @@ class ImageOptions(Options):
 
 
 class TextOptions(Options):
-    """Documents of Unicode text, from tables (JSONL, CSV, Parquet) and plain files."""
+    """Documents of Unicode text, from tables (JSONL, CSV, Parquet) and plain files.
+
+    A line of JSONL without the column may be an example to imitate: `messages` of a chat, or
+    `prompt` and `completion`. Of these, models learn the answers alone.
+    """
 
     column: str = Field("text", min_length=1, description="The tables' column with the text.")
     label_column: str | None = Field(

@@ -5,6 +5,7 @@ import json
 import time
 from base64 import b64decode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -210,6 +211,25 @@ def test_a_training_is_paused_resumed_and_cancelled_while_it_waits(client: OpenA
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
     with pytest.raises(openai.ConflictError):
         client.fine_tuning.jobs.cancel(job.id)
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_guides_example_runs(
+    address: str, api_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guide = (Path(__file__).resolve().parents[1] / "docs" / "fine-tuning.md").read_text("utf-8")
+    code = guide.partition("```python\n")[2].partition("```")[0]
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    monkeypatch.setenv("OPENAI_API_KEY", api_key)
+    monkeypatch.chdir(tmp_path)
+    lines = "".join(json.dumps(row) + "\n" for row in chats("We open at nine."))
+    Path("chats.jsonl").write_text(lines, "utf-8")
+
+    names: dict[str, Any] = {}
+    exec(code, names)
+
+    assert names["job"].status == "succeeded"
+    assert names["answer"].choices[0].text
 
 
 @pytest.mark.usefixtures("worker")

@@ -104,6 +104,18 @@ def test_a_file_that_was_prepared_before_is_not_prepared_again(api: Api, file: s
     assert preparation(api)["state"] == "succeeded"
 
 
+def test_examples_that_cannot_be_used_are_told_of_in_the_trainings_events(api: Api) -> None:
+    lines = [*({"text": text} for text in TEXTS), {"prompt": "a"}, {"messages": []}]
+    job = tune(api, upload(api, "".join(json.dumps(line) + "\n" for line in lines)))
+
+    drain(Lane.LIGHT)
+
+    events = ok(api.get(f"{TUNINGS}/{job['id']}/events"))["data"]
+    (warning,) = [event for event in events if event["level"] == "warn"]
+    assert "2 examples cannot be used; the first is set.jsonl:41" in warning["message"]
+    assert [row["where"] for row in warning["data"]["rejected"]] == ["set.jsonl:41", "set.jsonl:42"]
+
+
 def test_a_failed_preparation_fails_the_training_with_its_error(api: Api) -> None:
     job = tune(api, upload(api, '{"no text": 1}\n'))
 
@@ -169,6 +181,22 @@ def test_a_training_is_retried_at_once_when_its_data_set_is_ready_by_now(
 
     assert ok(api.post(f"{JOBS}/{job['id']}/retry"))["state"] == "queued"
     assert_sound()
+
+
+def test_its_end_is_told_of_under_openais_name_to_who_wants_that(
+    api: Api, dataset: str, file: str
+) -> None:
+    asked = {"url": "https://hooks.example.com", "events": ["fine_tuning.job.cancelled"]}
+    webhook = ok(api.post("/api/v1/webhooks", asked), 201)
+    ended = [tune(api, dataset), tune(api, file)]
+    body = {"kind": "training", "family": "causal_lm", "dataset": dataset, "model": "own"}
+    native = ok(api.post(JOBS, body), 202)
+
+    for job in (*ended, native):
+        ok(api.post(f"{JOBS}/{job['id']}/cancel"))
+
+    told = ok(api.get(f"/api/v1/webhooks/{webhook['id']}/deliveries"))["data"]
+    assert [event["type"] for event in told] == ["fine_tuning.job.cancelled"] * len(ended)
 
 
 def test_pause_and_resume_keep_a_queued_training_from_running(api: Api, dataset: str) -> None:

@@ -10,6 +10,8 @@ from shared.states import JobState, Lane
 from shared.tables.dataset import Dataset
 from shared.tables.job import Job
 
+_SHOWN = 10
+
 _WAITS = (
     "tenant_id = :tenant AND kind = 'training' AND state = 'validating' AND dataset_id = :dataset"
 )
@@ -31,8 +33,19 @@ def start_waiting(session: Session, dataset: Dataset) -> Lane | None:
     for job_id in started:
         job = session.get_one(Job, job_id, populate_existing=True)
         add_items(session, job, [NewItem(batch_key=job_id)])
+        _tell_of_rejected(session, job)
         add_event(session, job_id, "state", JobState.QUEUED)
     return Lane.TRAINING if started else None
+
+
+def _tell_of_rejected(session: Session, job: Job) -> None:
+    """Whoever gave a file and never sees the data set's report hears of what it does not hold."""
+    report = session.get_one(Dataset, job.dataset_id).report or {}
+    if report.get("rejected_total"):
+        first = report["rejected"][0]
+        told = f"{report['rejected_total']} examples cannot be used; the first is {first['where']}"
+        data = {"rejected": report["rejected"][:_SHOWN]}
+        add_event(session, job.id, "warning", f"{told}: {first['reason']}", data, level="warn")
 
 
 def end_waiting(session: Session, preparation: Job, state: JobState) -> None:
