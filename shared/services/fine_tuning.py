@@ -56,7 +56,7 @@ def create(session: Session, common: jobs.Common, new: NewTuning) -> Job:
     dataset = _dataset(session, common.tenant_id, new.training_file, family, base)
     reference = new.model if base is not None else None
     training = jobs.NewTraining(family.name, dataset.id, name, params, reference)
-    return jobs.train_on(session, common, training, dataset)
+    return jobs.create_training(session, common, training, dataset)
 
 
 def method_of(family: Family) -> str:

@@ -120,16 +120,13 @@ class NewTraining:
     """The model whose weights it starts from."""
 
 
-def create_training(session: Session, common: Common, new: NewTraining) -> Job:
-    """Accept a training on a data set that is ready.
+def create_training(
+    session: Session, common: Common, new: NewTraining, known: Dataset | None = None
+) -> Job:
+    """Accept a training on a data set that is ready, or wait for the one that is `known`.
 
     Hint lane `training` after the commit. Raises Invalid, NotFound or Conflict.
     """
-    return train_on(session, common, new, datasets.resolve(session, common.tenant_id, new.dataset))
-
-
-def train_on(session: Session, common: Common, new: NewTraining, dataset: Dataset) -> Job:
-    """Accept a training on a data set; while that is being prepared, the training waits for it."""
     family, base = _family_and_base(session, common.tenant_id, new)
     if family.training is None:
         raise Invalid(f"family: {family.name} cannot be trained", param="family")
@@ -137,6 +134,7 @@ def train_on(session: Session, common: Common, new: NewTraining, dataset: Datase
         params = family.training.model_validate(new.params)
     except ValidationError as error:
         raise invalid(error, "params") from None
+    dataset = known or datasets.resolve(session, common.tenant_id, new.dataset)
     check_modality(dataset, family)
     models.check_target(session, common.tenant_id, new.model, family)
     check_room(session, common.tenant_id, 1)

@@ -1,28 +1,24 @@
-"""Fine-tuning jobs in OpenAI's shape: what is accepted and refused, how a file is waited for."""
+"""Fine-tuning jobs in OpenAI's shape: what is accepted, what is refused, what is told."""
 
-import json
 from typing import Any
 
 import pytest
 
+from shared import catalog
+from shared.db import transaction
+from shared.services import models
 from shared.states import Lane, Scope
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, new_key, ok, refused, walk
+from tests.api.tunings import TUNINGS, tune, upload, upload_texts
 from tests.ledger import assert_sound, execute
 from worker.runner import drain
-
-TUNINGS = "/v1/fine_tuning/jobs"
-TEXTS = [f"The {number} ships sailed at dawn over the grey sea." for number in range(40)]
-
-
-def upload(api: Api, content: str, filename: str = "set.jsonl", purpose: str = "fine-tune") -> str:
-    return ok(api.upload(content.encode(), filename, purpose))["id"]
 
 
 @pytest.fixture
 def file(api: Api) -> str:
     """The id of a file of texts."""
-    return upload(api, "".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    return upload_texts(api)
 
 
 @pytest.fixture
@@ -31,20 +27,6 @@ def dataset(api: Api, file: str) -> str:
     ok(api.post("/api/v1/datasets", {"name": "ships", "modality": "text", "files": [file]}), 202)
     drain(Lane.LIGHT)
     return "ships"
-
-
-def tune(api: Api, training_file: str, **fields: Any) -> dict[str, Any]:
-    return ok(api.post(TUNINGS, {"model": "causal_lm", "training_file": training_file, **fields}))
-
-
-def state(api: Api, job: dict[str, Any]) -> str:
-    return ok(api.get(f"{JOBS}/{job['id']}"))["state"]
-
-
-def preparation(api: Api) -> dict[str, Any]:
-    """The one job that prepares a data set."""
-    (job,) = ok(api.get(JOBS, kind="ingestion"))["data"]
-    return job
 
 
 def test_a_fine_tuning_job_is_the_native_training_job_in_another_shape(
@@ -79,110 +61,6 @@ def test_a_native_training_is_in_the_list_too(api: Api, dataset: str) -> None:
     assert [id_ for page in pages for id_ in page] == jobs[::-1]
 
 
-def test_a_file_is_prepared_first_and_the_training_waits_for_it_in_the_ledger(
-    api: Api, file: str
-) -> None:
-    job = tune(api, file)
-
-    assert (job["status"], job["training_file"]) == ("validating_files", file)
-    drain(Lane.TRAINING)
-    assert state(api, job) == "validating", "nothing of it can be claimed yet"
-    assert_sound()
-
-    drain(Lane.LIGHT)
-
-    assert ok(api.get(f"{TUNINGS}/{job['id']}"))["status"] == "queued"
-    assert ok(api.get("/api/v1/datasets"))["data"][0]["name"] == file
-    assert_sound()
-
-
-def test_a_file_that_was_prepared_before_is_not_prepared_again(api: Api, file: str) -> None:
-    tune(api, file)
-    drain(Lane.LIGHT)
-
-    assert tune(api, file)["status"] == "queued"
-    assert preparation(api)["state"] == "succeeded"
-
-
-def test_examples_that_cannot_be_used_are_told_of_in_the_trainings_events(api: Api) -> None:
-    lines = [*({"text": text} for text in TEXTS), {"prompt": "a"}, {"messages": []}]
-    job = tune(api, upload(api, "".join(json.dumps(line) + "\n" for line in lines)))
-
-    drain(Lane.LIGHT)
-
-    events = ok(api.get(f"{TUNINGS}/{job['id']}/events"))["data"]
-    (warning,) = [event for event in events if event["level"] == "warn"]
-    assert "2 examples cannot be used; the first is set.jsonl:41" in warning["message"]
-    assert [row["where"] for row in warning["data"]["rejected"]] == ["set.jsonl:41", "set.jsonl:42"]
-
-
-def test_a_failed_preparation_fails_the_training_with_its_error(api: Api) -> None:
-    job = tune(api, upload(api, '{"no text": 1}\n'))
-
-    drain(Lane.LIGHT)
-
-    ended = ok(api.get(f"{TUNINGS}/{job['id']}"))
-    assert ended["status"] == "failed"
-    assert ended["error"]["param"] == "training_file"
-    assert "set.jsonl:1" in ended["error"]["message"]
-    assert ended["finished_at"] is not None
-    assert_sound()
-
-
-@pytest.mark.parametrize("cancelled", ["training", "preparation"])
-def test_the_cancel_of_a_waiting_training_or_of_its_preparation_ends_both(
-    api: Api, file: str, cancelled: str
-) -> None:
-    job = tune(api, file)
-
-    if cancelled == "training":
-        assert ok(api.post(f"{TUNINGS}/{job['id']}/cancel"))["status"] == "cancelled"
-    else:
-        ok(api.post(f"{JOBS}/{preparation(api)['id']}/cancel"))
-
-    assert (state(api, job), preparation(api)["state"]) == ("cancelled", "cancelled")
-    assert ok(api.get(f"{TUNINGS}/{job['id']}"))["error"] is None
-    assert refused(api.post(f"{TUNINGS}/{job['id']}/cancel"), 409)["code"] == "conflict"
-    assert_sound()
-
-
-def test_the_cancel_of_a_training_stops_a_preparation_that_runs(api: Api, file: str) -> None:
-    from tests.ledger import release, take
-
-    job = tune(api, file)
-    held = take(lane=Lane.LIGHT)
-
-    ok(api.post(f"{TUNINGS}/{job['id']}/cancel"))
-    assert (state(api, job), preparation(api)["state"]) == ("cancelled", "cancelling")
-    release(held)
-
-    assert preparation(api)["state"] == "cancelled"
-    assert_sound()
-
-
-def test_a_retry_prepares_the_file_again(api: Api, file: str) -> None:
-    job = tune(api, file)
-    ok(api.post(f"{TUNINGS}/{job['id']}/cancel"))
-
-    assert ok(api.post(f"{JOBS}/{job['id']}/retry"))["state"] == "validating"
-    drain(Lane.LIGHT)
-
-    assert state(api, job) == "queued"
-    assert_sound()
-
-
-def test_a_training_is_retried_at_once_when_its_data_set_is_ready_by_now(
-    api: Api, file: str
-) -> None:
-    job = tune(api, file)
-    ok(api.post(f"{TUNINGS}/{job['id']}/cancel"))
-    ok(api.post(f"{JOBS}/{preparation(api)['id']}/retry"))
-    drain(Lane.LIGHT)
-
-    assert ok(api.post(f"{JOBS}/{job['id']}/retry"))["state"] == "queued"
-    assert_sound()
-
-
 def test_its_end_is_told_of_under_openais_name_to_who_wants_that(
     api: Api, dataset: str, file: str
 ) -> None:
@@ -205,30 +83,6 @@ def test_pause_and_resume_keep_a_queued_training_from_running(api: Api, dataset:
     assert ok(api.post(f"{TUNINGS}/{job['id']}/pause"))["status"] == "paused"
     assert ok(api.post(f"{TUNINGS}/{job['id']}/resume"))["status"] == "queued"
     assert_sound()
-
-
-def test_a_file_stays_while_a_training_waits_for_it(api: Api, file: str) -> None:
-    tune(api, file)
-
-    refused(api.delete(f"/v1/files/{file}"), 409)
-
-
-def test_one_key_makes_one_job_and_one_preparation(api: Api, file: str) -> None:
-    body = {"model": "causal_lm", "training_file": file}
-
-    first = ok(api.post(TUNINGS, body, idempotency_key="a"))
-    again = ok(api.post(TUNINGS, body, idempotency_key="a"))
-
-    assert again == first
-    assert len(ok(api.get(JOBS))["data"]) == 2
-
-
-def test_a_refused_request_prepares_nothing(api: Api, file: str) -> None:
-    refused(api.post(TUNINGS, {"model": "none", "training_file": file}), 404)
-    refused(api.post(TUNINGS, {"model": "causal_lm", "training_file": file, "suffix": "Ü"}), 400)
-
-    assert ok(api.get(JOBS))["data"] == []
-    assert ok(api.get("/api/v1/datasets"))["data"] == []
 
 
 def supervised(**hyperparameters: Any) -> dict[str, Any]:
@@ -365,10 +219,6 @@ def test_a_key_that_may_only_read_looks_and_changes_nothing(
 def test_the_jobs_of_a_model_of_the_tenants_own_name_its_version(
     api: Api, dataset: str, tenant: Tenant
 ) -> None:
-    from shared import catalog
-    from shared.db import transaction
-    from shared.services import models
-
     with transaction() as session:
         new = models.NewVersion("none", {}, {}, {})
         models.register(session, tenant.id, "ships", catalog.family("causal_lm"), new)

@@ -5,6 +5,7 @@ import json
 from array import array
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from shared.preparation import TextOptions
 from shared.states import Modality
@@ -65,7 +66,7 @@ class TextSet:
         if split is None:
             return
         language = language_of(text)
-        line = {"text": text, "label": document.label, "language": language}
+        line: dict[str, Any] = {"text": text, "label": document.label, "language": language}
         if document.learnt:
             line["learnt"] = document.learnt
         self.files[split].write(json.dumps(line, ensure_ascii=False) + "\n")
