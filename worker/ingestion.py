@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from shared import metrics
 from shared.db import transaction
 from shared.preparation import options_for
 from shared.services import datasets, files, jobs
@@ -83,6 +84,9 @@ def _store(item: Claimed, dataset: Dataset, report: Any, folder: Path) -> Conclu
 
     def conclude(session: Session) -> Lane | None:
         datasets.ready(session, dataset.id, prepared)
-        return start_waiting(session, dataset)
+        lane = start_waiting(session, dataset)
+        if lane is not None:
+            metrics.ACCEPTED.labels(lane).inc()
+        return lane
 
     return conclude

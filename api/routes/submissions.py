@@ -15,6 +15,7 @@ from shared.family import Family
 from shared.services import jobs, webhooks
 from shared.services.invalid import invalid
 from shared.services.items import Fault, Wanted
+from shared.services.names import check_name
 from shared.states import JobKind, Scope
 from shared.tables.job import Job
 
@@ -121,6 +122,8 @@ class _Items:
 def _training(session: Session, body: JobBody) -> Job:
     require(Scope.TRAIN)
     _refuse(body, "items", "input_file")
+    # What a fine-tuning names is that one training's alone.
+    check_name(body.model, "model")
     new = jobs.NewTraining(
         body.family.removeprefix(Family.PREFIX) if body.family is not None else None,
         _required(body, "dataset"),

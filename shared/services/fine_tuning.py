@@ -52,7 +52,8 @@ def create(session: Session, common: jobs.Common, new: NewTuning) -> Job:
     """
     family, base = _base(session, common.tenant_id, new.model)
     params = _params(family, new)
-    name = tuned_name(split_reference(new.model, "model")[0], new.suffix, new_id("model"))
+    base_name = split_reference(new.model.removeprefix(Family.PREFIX), "model")[0]
+    name = tuned_name(base_name, new.suffix, new_id("model"))
     dataset = _dataset(session, common.tenant_id, new.training_file, family, base)
     reference = new.model if base is not None else None
     training = jobs.NewTraining(family.name, dataset.id, name, params, reference)
@@ -65,7 +66,7 @@ def method_of(family: Family) -> str:
 
 
 def _base(session: Session, tenant_id: str, reference: str) -> tuple[Family, ModelVersion | None]:
-    found = catalog.families().get(reference)
+    found = catalog.families().get(reference.removeprefix(Family.PREFIX))
     if found is not None:
         return found, None
     try:

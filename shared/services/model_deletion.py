@@ -38,6 +38,7 @@ def delete(session: Session, tenant_id: str, reference: str) -> list[str]:
     kept = [version.version for version in versions if version not in gone]
     ids = [version.id for version in gone]
     session.execute(delete_rows(ModelVersion).where(ModelVersion.id.in_(ids)))
+    model.deleted_version = max(model.deleted_version, *(version.version for version in gone))
     if not kept:
         session.delete(model)
     elif model.promoted_version not in kept:

@@ -114,7 +114,7 @@ def register(
     version = ModelVersion(
         id=new_id("version"),
         model_id=model.id,
-        version=(last or 0) + 1,
+        version=max(last or 0, model.deleted_version) + 1,
         prefix=new.prefix,
         files=dict(new.files),
         weights_hash=new.weights_hash,

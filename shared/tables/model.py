@@ -31,6 +31,8 @@ class Model(Base):
     family: Mapped[str] = mapped_column(String)
     modality: Mapped[str] = mapped_column(String)
     promoted_version: Mapped[int | None] = mapped_column(Integer)
+    deleted_version: Mapped[int] = mapped_column(Integer, server_default="0")
+    """The highest version that was deleted: no other gets its number."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 

@@ -51,6 +51,21 @@ def test_a_fine_tuning_job_is_the_native_training_job_in_another_shape(
     assert ok(api.get(f"{TUNINGS}/{job['id']}")) == job
 
 
+def test_a_family_may_be_named_in_full(api: Api, dataset: str) -> None:
+    job = tune(api, dataset, model="family:causal_lm")
+
+    assert job["model"] == "causal_lm"
+    assert ok(api.get(f"{JOBS}/{job['id']}"))["model"].startswith("ft:causal_lm::")
+
+
+def test_no_other_training_makes_a_model_of_such_a_name(api: Api, dataset: str) -> None:
+    body = {"kind": "training", "family": "causal_lm", "dataset": dataset}
+
+    error = refused(api.post(JOBS, {**body, "model": "ft:causal_lm:shop:0123abcd"}), 400)
+
+    assert error["param"] == "model"
+
+
 def test_a_native_training_is_in_the_list_too(api: Api, dataset: str) -> None:
     body = {"kind": "training", "family": "causal_lm", "dataset": dataset, "model": "own"}
     native = ok(api.post(JOBS, body), 202)

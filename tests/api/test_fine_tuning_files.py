@@ -2,7 +2,11 @@
 
 import pytest
 
+from shared import catalog
+from shared.db import transaction
+from shared.services import models
 from shared.states import Lane
+from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, ok, refused
 from tests.api.tunings import TUNINGS, preparation, state, tune, upload, upload_texts
 from tests.ledger import assert_sound, release, take
@@ -120,6 +124,27 @@ def test_a_file_stays_while_a_training_waits_for_it(api: Api, file: str) -> None
     tune(api, file)
 
     refused(api.delete(f"/v1/files/{file}"), 409)
+
+
+@pytest.mark.parametrize(
+    ("config", "options"),
+    [
+        ({"size": 28, "channels": 1}, {"size": 28, "mode": "grey"}),
+        ({"size": 64, "channels": 3}, {"size": 64, "mode": "colour"}),
+        ({}, {"size": None, "mode": "auto"}),
+    ],
+)
+def test_pictures_are_prepared_as_the_base_has_them(
+    api: Api, tenant: Tenant, config: dict[str, int], options: dict[str, object]
+) -> None:
+    with transaction() as session:
+        new = models.NewVersion("none", {}, config, {})
+        models.register(session, tenant.id, "pets", catalog.family("conditional_gan"), new)
+
+    tune(api, upload(api, "a", "pets.zip"), model="pets", method={"type": "gan"})
+
+    (dataset,) = ok(api.get("/api/v1/datasets"))["data"]
+    assert (dataset["modality"], dataset["options"]) == ("image", dataset["options"] | options)
 
 
 def test_one_key_makes_one_job_and_one_preparation(api: Api, file: str) -> None:

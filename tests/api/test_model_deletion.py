@@ -71,6 +71,18 @@ def test_of_a_deleted_version_the_newest_that_is_left_answers(api: Api, trained:
     refused(api.get(f"/api/v1/models/{trained}"), 404)
 
 
+def test_a_deleted_versions_number_is_given_to_no_other(
+    api: Api, tenant: Tenant, trained: str
+) -> None:
+    ok(api.delete(f"/v1/models/{trained}@2"))
+    with transaction() as session:
+        new = models.NewVersion("none", {}, {"longest": 60}, {})
+        models.register(session, tenant.id, trained, catalog.family("stand_in"), new, "job_3")
+
+    assert ok(api.get(f"/api/v1/models/{trained}"))["promoted_version"] == 3
+    refused(api.get(f"/v1/models/{trained}@2"), 404)
+
+
 def test_an_older_version_goes_and_the_promoted_one_goes_on_answering(
     api: Api, trained: str
 ) -> None:

@@ -1,0 +1,19 @@
+"""add the highest version of a model that was deleted, so that no other gets its number."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column(
+        "models", sa.Column("deleted_version", sa.Integer(), server_default="0", nullable=False)
+    )
+
+
+def downgrade() -> None:
+    op.drop_column("models", "deleted_version")
