@@ -40,9 +40,9 @@ def list_checkpoints(session: Session, job: Job, cursor: Cursor) -> Page[Saved]:
     best = made.card["best_step"] if made is not None else None
     name = fine_tuning.told(session, job).fine_tuned_model
     rows = [
-        Saved(
-            event, metrics.get(event.data["step"], {}), name if event.data["step"] == best else None
-        )
+        Saved(event, metrics.get(step, {}), name if step == best else None)
         for event in found.rows
+        # Trainings of older releases did not say it.
+        if (step := event.data.get("step")) is not None
     ]
     return Page(rows, found.has_more)

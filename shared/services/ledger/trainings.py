@@ -53,6 +53,7 @@ def end_waiting(session: Session, preparation: Job, state: JobState) -> None:
     ended = JobState.CANCELLED if state is JobState.CANCELLED else JobState.FAILED
     names = {"tenant": preparation.tenant_id, "dataset": preparation.dataset_id}
     names |= {"preparation": preparation.id, "state": ended}
+    level = "error" if ended is JobState.FAILED else "info"
     for job_id in session.execute(_END, names).scalars().all():
-        add_event(session, job_id, "state", ended, level="error")
+        add_event(session, job_id, "state", ended, level=level)
         announce(session, session.get_one(Job, job_id, populate_existing=True), ended)
