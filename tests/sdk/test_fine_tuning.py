@@ -38,13 +38,6 @@ def address(installation: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 
 
 @pytest.fixture
-def client(address: str, api_key: str) -> Iterator[OpenAI]:
-    """The client, as a user would make it."""
-    with OpenAI(base_url=address, api_key=api_key, timeout=250) as made:
-        yield made
-
-
-@pytest.fixture
 def worker(address: str) -> Iterator[None]:
     """A worker of every lane that these jobs need."""
     with draining(Lane.LIGHT, Lane.TRAINING, Lane.TEXT, Lane.IMAGE):
@@ -110,6 +103,14 @@ def test_a_text_model_is_trained_from_chats_used_at_once_trained_further_and_del
     assert job.fine_tuned_model in [model.id for model in client.models.list()]
     assert [found.id for found in client.fine_tuning.jobs.list()] == [job.id]
     assert said(client, job.fine_tuned_model) == " Ahoy, sailor!\n", "and it knows where to end"
+    chat = client.chat.completions.create(
+        model=job.fine_tuned_model,
+        messages=[{"role": "user", "content": "How many gulls are 77?"}],
+        max_tokens=30,
+        temperature=0,
+    )
+    assert str(chat.choices[0].message.content).strip() == "Ahoy, sailor!"
+    assert chat.choices[0].finish_reason == "stop"
     told_of(client, job)
 
     further = wait(
@@ -217,7 +218,7 @@ def test_a_training_is_paused_resumed_and_cancelled_while_it_waits(client: OpenA
 def test_the_guides_example_runs(
     address: str, api_key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guide = (Path(__file__).resolve().parents[1] / "docs" / "fine-tuning.md").read_text("utf-8")
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "fine-tuning.md").read_text("utf-8")
     code = guide.partition("```python\n")[2].partition("```")[0]
     monkeypatch.setenv("OPENAI_BASE_URL", address)
     monkeypatch.setenv("OPENAI_API_KEY", api_key)
