@@ -83,8 +83,28 @@ def supervised(**hyperparameters: Any) -> Any:
 def test_a_text_model_is_trained_from_chats_used_at_once_trained_further_and_deleted(
     client: OpenAI,
 ) -> None:
-    file = upload_lines(client, *chats("Ahoy, sailor!"))
+    job = trained_from_chats(client)
+    model = str(job.fine_tuned_model)
+    assert model.startswith("ft:causal_lm:sailor:")
+    assert model in [found.id for found in client.models.list()]
+    assert [found.id for found in client.fine_tuning.jobs.list()] == [job.id]
+    assert completed(client, model) == " Ahoy, sailor!\n", "and it knows where to end"
+    assert chatted(client, model) == "Ahoy, sailor!"
+    told_of(client, job)
 
+    further = trained_further(client, model)
+    assert further.model == f"{model}@1"
+    assert completed(client, str(further.fine_tuned_model)) == " Aye!\n"
+
+    assert client.models.delete(model).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve(model)
+    assert client.models.retrieve(str(further.fine_tuned_model)).object == "model"
+    assert_sound()
+
+
+def trained_from_chats(client: OpenAI) -> FineTuningJob:
+    file = upload_lines(client, *chats("Ahoy, sailor!"))
     job = client.fine_tuning.jobs.create(
         model="causal_lm",
         training_file=file,
@@ -95,55 +115,28 @@ def test_a_text_model_is_trained_from_chats_used_at_once_trained_further_and_del
     )
     assert job.status in {"validating_files", "queued", "running"}
     job = wait(client, job)
-
     assert (job.status, job.error) == ("succeeded", None)
     assert (job.training_file, job.seed, job.metadata) == (file, 3, {"team": "sea"})
-    assert job.fine_tuned_model is not None
-    assert job.fine_tuned_model.startswith("ft:causal_lm:sailor:")
-    assert job.fine_tuned_model in [model.id for model in client.models.list()]
-    assert [found.id for found in client.fine_tuning.jobs.list()] == [job.id]
-    assert said(client, job.fine_tuned_model) == " Ahoy, sailor!\n", "and it knows where to end"
-    chat = client.chat.completions.create(
-        model=job.fine_tuned_model,
-        messages=[{"role": "user", "content": "How many gulls are 77?"}],
-        max_tokens=30,
-        temperature=0,
+    return job
+
+
+def trained_further(client: OpenAI, model: str) -> FineTuningJob:
+    rows = (
+        {"prompt": f"user: How many gulls are {n}?\nassistant:", "completion": " Aye!\n"}
+        for n in range(60)
     )
-    assert str(chat.choices[0].message.content).strip() == "Ahoy, sailor!"
-    assert chat.choices[0].finish_reason == "stop"
-    told_of(client, job)
-
-    further = wait(
-        client,
-        client.fine_tuning.jobs.create(
-            model=job.fine_tuned_model,
-            training_file=upload_lines(
-                client,
-                *(
-                    {
-                        "prompt": f"user: How many gulls are {n}?\nassistant:",
-                        "completion": " Aye!\n",
-                    }
-                    for n in range(60)
-                ),
-            ),
-            hyperparameters={"n_epochs": 30, "batch_size": 8, "learning_rate_multiplier": 5},
-        ),
+    job = client.fine_tuning.jobs.create(
+        model=model,
+        training_file=upload_lines(client, *rows),
+        hyperparameters={"n_epochs": 30, "batch_size": 8, "learning_rate_multiplier": 5},
     )
-
-    assert (further.status, further.error) == ("succeeded", None)
-    assert further.model == f"{job.fine_tuned_model}@1"
-    assert further.hyperparameters.n_epochs == 30
-    assert said(client, str(further.fine_tuned_model)) == " Aye!\n"
-
-    assert client.models.delete(job.fine_tuned_model).deleted
-    with pytest.raises(openai.NotFoundError):
-        client.models.retrieve(job.fine_tuned_model)
-    assert client.models.retrieve(str(further.fine_tuned_model)).object == "model"
-    assert_sound()
+    job = wait(client, job)
+    assert (job.status, job.error) == ("succeeded", None)
+    assert job.hyperparameters.n_epochs == 30
+    return job
 
 
-def said(client: OpenAI, model: str) -> str:
+def completed(client: OpenAI, model: str) -> str:
     completion = client.completions.create(
         model=model,
         prompt="user: How many gulls are 77?\nassistant:",
@@ -151,6 +144,17 @@ def said(client: OpenAI, model: str) -> str:
         temperature=0,
     )
     return completion.choices[0].text
+
+
+def chatted(client: OpenAI, model: str) -> str:
+    chat = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": "How many gulls are 77?"}],
+        max_tokens=30,
+        temperature=0,
+    )
+    assert chat.choices[0].finish_reason == "stop"
+    return str(chat.choices[0].message.content).strip()
 
 
 def told_of(client: OpenAI, job: FineTuningJob) -> None:
