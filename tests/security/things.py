@@ -35,7 +35,7 @@ def make(own: Api) -> Things:
         "webhooks": hook["id"],
         "datasets": dataset["id"],
         "jobs": job["id"],
-        "fine_tuning": training["id"],
+        "fine_tuning/jobs": training["id"],
         "outputs": output["id"],
         "keys": key["id"],
         "models": "stand-in",
@@ -50,8 +50,9 @@ def still_there(own: Api, noun: str, id_: str) -> bool:
     if noun == "keys":
         listed = ok(own.get("/api/v1/keys"))["data"]
         return any(key["id"] == id_ and key["revoked_at"] is None for key in listed)
-    openais = {"files": "/v1/files", "batches": "/v1/batches", "fine_tuning": "/v1/fine_tuning/jobs"}
-    return own.get(f"{openais.get(noun, f'/api/v1/{noun}')}/{id_}").status_code == 200
+    openais = {"files", "batches", "fine_tuning/jobs"}
+    prefix = "/v1" if noun in openais else "/api/v1"
+    return own.get(f"{prefix}/{noun}/{id_}").status_code == 200
 
 
 _RUN = {"kind": "generation", "model": "strangers-own"}
@@ -79,6 +80,14 @@ REFERRING: dict[tuple[str, str], Callable[[Things], dict[str, Any]]] = {
     ("/v1/chat/completions", "model"): lambda its: {
         "model": its["models"],
         "messages": [{"role": "user", "content": "a"}],
+    },
+    ("/v1/fine_tuning/jobs", "model"): lambda its: {
+        "model": its["models"],
+        "training_file": "rows",
+    },
+    ("/v1/fine_tuning/jobs", "training_file"): lambda its: {
+        "model": "causal_lm",
+        "training_file": its["files"],
     },
     ("/v1/embeddings", "model"): lambda its: {"model": its["models"], "input": "a"},
     ("/v1/completions", "model"): lambda its: {"model": its["models"]},
