@@ -39,3 +39,8 @@ def render(messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool
     """The conversation as text; with a prompt for the next reply at its end, if asked for."""
     turns = "".join(f"{message['role']}: {content_of(message)}\n" for message in messages)
     return f"{turns}assistant:" if add_generation_prompt else turns
+
+
+def is_rendered(text: str) -> bool:
+    """Whether a text begins as a conversation does in this template."""
+    return text.startswith(tuple(f"{role}: " for role in ROLES))

@@ -1,5 +1,6 @@
 """The same request and seed give the same text, whatever shares the batch."""
 
+import copy
 import random
 from collections.abc import Sequence
 
@@ -8,7 +9,7 @@ import torch
 
 from shared.errors import Invalid
 from shared.families.causal_lm import TextParams
-from worker.family import Part, Refusal, Request, Text
+from worker.family import Part, Piece, Refusal, Request, Text
 from worker.text.causal_lm.family import CausalLm
 from worker.text.causal_lm.model import LoadedText
 
@@ -198,3 +199,60 @@ def test_progress_rises_to_one(tiny, bystander) -> None:
     list(CausalLm().generate(tiny, requests, run))
     assert run.fractions == sorted(run.fractions)
     assert 0.5 < run.fractions[-1] <= 1
+
+
+def test_pieces_of_a_watched_output_make_up_its_text(loaded: LoadedText, bystander) -> None:
+    """Though tokens are parts of characters, and texts end before a stop text."""
+    params = [
+        TextParams(prompt=PROMPTS[seed % len(PROMPTS)], seed=seed, n=2, max_tokens=24, stop=stop)
+        for seed in range(12)
+        for stop in ([], ["e ", "\ufffd\ufffd"], ["\n", "th"])
+    ]
+    grown: dict[tuple[int, int], str] = {}
+    ended: set[tuple[int, int]] = set()
+    requests = [Request(one, watched=True) for one in params]
+    for made in CausalLm().generate(loaded, requests, bystander()):
+        output = (made.request, made.index)
+        if isinstance(made, Piece):
+            assert output not in ended
+            assert made.start == len(grown.get(output, ""))
+            grown[output] = grown.get(output, "") + made.text
+            ended |= {output} if made.last else set()
+        else:
+            assert isinstance(made, Part)
+            assert isinstance(made.media, Text)
+            assert (output in ended, grown[output]) == (True, made.media.text)
+    assert len(ended) == 2 * len(params)
+
+
+def test_nobody_is_sent_pieces_who_did_not_ask(loaded: LoadedText, bystander) -> None:
+    asked = [Request(TextParams(prompt="A", seed=1, max_tokens=8))]
+
+    assert [type(one) for one in CausalLm().generate(loaded, asked, bystander())] == [Part]
+
+
+def test_a_chat_template_of_the_model_is_used(tiny: LoadedText, bystander) -> None:
+    own = LoadedText(tiny.model, copy.copy(tiny.tokenizer), tiny.config)
+    own.tokenizer.chat_template = (
+        "{% for one in messages %}<{{ one.role }}> {{ one.content }} {% endfor %}<reply>"
+    )
+    messages = [{"role": "user", "content": "Where to?"}]
+    asked = {"seed": 3, "max_tokens": 12}
+
+    chat = only_part(own, TextParams(messages=messages, **asked), bystander)
+
+    plain = only_part(tiny, TextParams(prompt="<user> Where to? <reply>", **asked), bystander)
+    assert (chat.media, chat.facts) == (plain.media, plain.facts)
+
+
+def test_a_conversation_that_the_models_template_refuses_is_refused(
+    tiny: LoadedText, bystander
+) -> None:
+    own = LoadedText(tiny.model, copy.copy(tiny.tokenizer), tiny.config)
+    own.tokenizer.chat_template = "{{ raise_exception('no system turns') }}"
+    params = TextParams(messages=[{"role": "system", "content": "a"}], seed=1)
+
+    (refusal,) = CausalLm().generate(own, [Request(params)], bystander())
+
+    assert isinstance(refusal, Refusal)
+    assert "no system turns" in refusal.error.message

@@ -1,5 +1,6 @@
 """A training goes on from a snapshot as if it had never ended, and refuses what teaches nothing."""
 
+import copy
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ from shared.errors import Invalid, Permanent
 from worker.dataset import Example, ImageDataset
 from worker.family import Snapshot
 from worker.text.causal_lm.family import CausalLm
+from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.optimizer import orthogonal
 from worker.text.causal_lm.stream import NO_TARGET, Windows
 from worker.text.causal_lm.trainee import TextTrainee
@@ -86,6 +88,22 @@ def test_fine_tuning_starts_from_the_bases_weights_and_tokenizer(
     assert losses[0] < 5  # a new model begins at log(vocabulary), about 6
     assert torch.equal(tiny.model(ids_bt).logits, before)
     assert not torch.equal(trainee.loaded().model(ids_bt).logits, before)
+
+
+@pytest.mark.parametrize(
+    ("text", "keeps"), [("user: What then?\nassistant: The ships.\n", False), ("The ships.", True)]
+)
+def test_what_learnt_chats_in_the_plain_template_is_asked_in_it(
+    make_dataset, tiny, tiny_params, tmp_path, text: str, keeps: bool
+) -> None:
+    base = LoadedText(tiny.model, copy.copy(tiny.tokenizer), tiny.config)
+    base.tokenizer.chat_template = "{{ messages[0].content }}"
+    dataset = make_dataset([Example(text * 40)] * 20)
+
+    CausalLm().trainee(dataset, base, tiny_params, CPU).save(tmp_path)
+
+    assert bool(CausalLm().load(tmp_path, CPU).tokenizer.chat_template) is keeps
+    assert base.tokenizer.chat_template
 
 
 def test_a_training_survives_with_a_tokenizer_of_another_run(

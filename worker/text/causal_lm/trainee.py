@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from shared import chat
 from shared.families.causal_lm import TextTraining
 from worker.dataset import TextDataset
 from worker.device import fast_precision
@@ -162,7 +163,11 @@ class TextTrainee:
         """A Hugging Face folder; `config.json` also says `trained_steps`."""
         self._served.config.trained_steps = self._earlier_steps + self._steps
         self._served.save_pretrained(folder)
-        self._tokenizer.save_pretrained(folder)
+        tokenizer = copy.copy(self._tokenizer)
+        if any(chat.is_rendered(example.text) for example in self._examples):
+            # What it learnt in the plain template it is asked in that, whatever its base brought.
+            tokenizer.chat_template = None
+        tokenizer.save_pretrained(folder)
 
 
 def _schedule(steps: int, fraction: float) -> float:
