@@ -16,6 +16,7 @@ import click
 from shared import catalog
 from shared.db import transaction
 from shared.errors import AtelierError
+from shared.queues import hint_now
 from shared.services import imports, models, tenants
 from shared.services.ledger import pause
 from shared.settings import settings
@@ -158,6 +159,7 @@ def lane_resume(name: str) -> None:
     _use_local()
     with transaction() as session:
         pause.resume_lane(session, Lane(name))
+    hint_now(Lane(name))
 
 
 @main.group()

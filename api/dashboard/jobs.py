@@ -121,6 +121,8 @@ def change(id_: str, what: str) -> AnyResponse:
         job = CHANGES[what](session, current_user.tenant_id, id_)
     if what == "resume":
         hint(Lane(job.lane))
+    if job.state == JobState.FINALIZING:
+        hint(Lane.LIGHT)
     return redirect(url_for("pages.job", id_=id_))
 
 

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from api.cli import main
 from shared.db import transaction
 from shared.errors import Unauthenticated
+from shared.queues import lanes_without_hint
 from shared.services import tenants
 from shared.services.ledger.pause import paused_lanes
 from shared.states import Lane, Scope
@@ -46,14 +47,16 @@ def test_a_key_is_listed_and_rotated() -> None:
             tenants.authenticate(session, old)
 
 
-def test_a_lane_is_paused_and_resumed() -> None:
+def test_a_lane_is_paused_and_resumed_and_its_workers_hear_of_it_at_once() -> None:
     run("lane", "pause", "image")
     with transaction() as session:
         assert paused_lanes(session) == [Lane.IMAGE]
+    assert Lane.IMAGE in lanes_without_hint()
 
     run("lane", "resume", "image")
     with transaction() as session:
         assert paused_lanes(session) == []
+    assert Lane.IMAGE not in lanes_without_hint()
 
 
 def test_an_error_is_one_sentence_and_exit_code_1() -> None:
