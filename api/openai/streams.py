@@ -45,8 +45,7 @@ def answer(endpoint: Endpoint, body: SamplingBody, submit: Submit, made: Look) -
     """
     waiters.enter()
     try:
-        job = submit()
-        stream = _Stream(endpoint, body, job, made)
+        stream = _Stream(endpoint, body, submit(), made)
         stream.begin()
     except BaseException:
         waiters.leave()

@@ -1,13 +1,16 @@
 """Chat completions and streams, with OpenAI's own client."""
 
 import time
+from collections.abc import Callable
 
 import openai
 import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
+from shared import pieces
 from shared.chat import render
+from shared.pieces import Piece
 
 MESSAGES: list[ChatCompletionMessageParam] = [
     {"role": "system", "content": "You tell stories."},
@@ -73,6 +76,40 @@ def test_a_streamed_completion_stops_before_its_stop_text(client: OpenAI) -> Non
     assert "".join(chunk.choices[0].text for chunk in chunks) == whole.text
     assert stop not in whole.text
     assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def lose_all(_: list[Piece]) -> list[Piece]:
+    return []
+
+
+def lose_some(pieces: list[Piece]) -> list[Piece]:
+    return [piece for piece in pieces if piece.start % 3]
+
+
+def send_twice(pieces: list[Piece]) -> list[Piece]:
+    return [*pieces, *pieces]
+
+
+@pytest.mark.parametrize("harm", [lose_all, lose_some, send_twice])
+def test_whatever_becomes_of_its_pieces_a_stream_brings_the_text_once_and_whole(
+    client: OpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+    harm: Callable[[list[Piece]], list[Piece]],
+) -> None:
+    whole = client.chat.completions.create(**ASKED)
+    send = pieces.send
+
+    def harmed(job_id: str, piece: Piece) -> None:
+        for each in harm([piece]):
+            send(job_id, each)
+
+    monkeypatch.setattr(pieces, "send", harmed)
+
+    chunks = list(client.chat.completions.create(**ASKED, stream=True))
+
+    said = "".join(one.delta.content or "" for chunk in chunks for one in chunk.choices)
+    assert said == whole.choices[0].message.content
+    assert chunks[-1].choices[0].finish_reason == "length"
 
 
 def test_a_client_that_leaves_cancels_its_call(client: OpenAI) -> None:
