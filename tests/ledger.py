@@ -10,13 +10,15 @@ from sqlalchemy.orm import Session
 
 from shared import catalog
 from shared.db import transaction
+from shared.ids import new_id
 from shared.services import jobs, models, tenants
 from shared.services.items import Wanted
 from shared.services.ledger.claim import Claim, claim
 from shared.services.ledger.commit import Done, NewOutput, Released, commit
 from shared.services.ledger.invariants import violations
 from shared.settings import settings
-from shared.states import Lane
+from shared.states import DatasetState, Lane, Modality
+from shared.tables.dataset import Dataset
 from shared.tables.job import Job
 from shared.tables.model import ModelVersion
 
@@ -26,6 +28,23 @@ def add_stand_in(tenant_id: str, name: str = "stand-in") -> ModelVersion:
     with transaction() as session:
         new = models.NewVersion("none", {}, {"longest": 60}, {})
         return models.register(session, tenant_id, name, catalog.family("stand_in"), new)
+
+
+def add_dataset(tenant_id: str, name: str) -> None:
+    """A text data set that is ready, though nothing of it is stored."""
+    with transaction() as session:
+        session.add(
+            Dataset(
+                id=new_id("dataset"),
+                tenant_id=tenant_id,
+                name=name,
+                version=1,
+                modality=Modality.TEXT,
+                state=DatasetState.READY,
+                files=[],
+                options={},
+            )
+        )
 
 
 def add_other_tenant(name: str = "other", **values: Any) -> str:
@@ -59,6 +78,15 @@ def finish(found: Claim) -> set[int]:
     with transaction() as session:
         results = [Done(item.id, [OUTPUT]) for item in found.items]
         return commit(session, found.token, results).items
+
+
+def measure(tenant_id: str, items: int, seconds: float, **fields: Any) -> Job:
+    """Submit a job and have its items done, each after so many compute seconds."""
+    job = submit(tenant_id, [{}] * items, **fields)
+    found = take(items)
+    with transaction() as session:
+        commit(session, found.token, [Done(item.id, [OUTPUT], seconds) for item in found.items])
+    return job
 
 
 def release(found: Claim) -> None:

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any, cast
@@ -144,9 +144,10 @@ def store(outcome: Outcome, lease: Lease, pool: Executor) -> list[Result]:
         except Exception as error:
             results.append(failure(item, error))
         else:
-            results.append(Done(item, outputs, outcome.seconds))
+            results.append(Done(item, outputs))
         lease.touch()
-    return results
+    # What became of an item does not change what it took.
+    return [replace(result, seconds=outcome.seconds) for result in results]
 
 
 def _store_part(item: Claimed, part: Part, provenance: dict[str, Any]) -> NewOutput:

@@ -6,7 +6,7 @@ Of generation three batches are in flight: one claimed, one in the forward pass,
 import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
@@ -172,6 +172,7 @@ def run_long(claimed: Claim, lease: Lease) -> None:
     except Stopped:
         write(lease, [Released(item.id, seconds=time.monotonic() - began)])
     except Exception as error:
-        write(lease, [failure(item.id, error)])
+        failed = failure(item.id, error)
+        write(lease, [replace(failed, seconds=time.monotonic() - began)])
     finally:
         lease.release()

@@ -18,6 +18,7 @@ from shared.db import transaction
 from shared.errors import Retryable
 from shared.log import set_up
 from shared.queues import hint, lanes_without_hint
+from shared.services import usage
 from shared.services.ledger import expire, sweep
 from shared.settings import settings
 from shared.states import Lane
@@ -69,6 +70,14 @@ def restore_hints() -> None:
             hint(lane)
 
 
+def sum_up_usage() -> None:
+    """Add what commits have entered to the daily sums."""
+    more = True
+    while more:
+        with transaction() as session:
+            more = usage.sum_up(session)
+
+
 def forget_old() -> None:
     """Drop what nobody needs any more."""
     with transaction() as session:
@@ -79,6 +88,7 @@ PASSES: tuple[Callable[[], None], ...] = (
     recover_leases,
     expire_jobs,
     restore_hints,
+    sum_up_usage,
     forget_old,
 )
 

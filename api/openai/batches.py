@@ -183,7 +183,12 @@ def create_batch(body: BatchBody) -> Response:
         params["results_live_s"] = body.output_expires_after.seconds
 
     def create(session: Session) -> tuple[BatchAnswer, Lane]:
-        common = jobs.Common(caller().tenant_id, deadline=deadline, metadata=body.metadata or {})
+        common = jobs.Common(
+            caller().tenant_id,
+            deadline=deadline,
+            metadata=body.metadata or {},
+            key_id=caller().key_id,
+        )
         job = batches.create(session, common, served, body.input_file_id, params)
         session.refresh(job)
         return _show_one(session, job), Lane.LIGHT

@@ -65,7 +65,7 @@ def call(endpoint: Endpoint, body: EndpointBody) -> Response:
 
 def _submit(endpoint: Endpoint, body: EndpointBody) -> Job:
     """The job of this call; under an Idempotency-Key that was used before, the job of then."""
-    common = jobs.Common(caller().tenant_id, priority=_PRIORITY)
+    common = jobs.Common(caller().tenant_id, priority=_PRIORITY, key_id=caller().key_id)
 
     def create() -> idempotency.Answer:
         return 200, {"job": _create(session, common, endpoint, body).id}

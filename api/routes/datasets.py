@@ -86,9 +86,14 @@ def create_dataset(body: DatasetBody) -> Response:
     require_json()
 
     def create(session: Session) -> tuple[DatasetAnswer, Lane]:
-        tenant_id = caller().tenant_id
         dataset = datasets.create(
-            session, tenant_id, body.name, body.modality, body.files, body.options
+            session,
+            caller().tenant_id,
+            body.name,
+            body.modality,
+            body.files,
+            body.options,
+            caller().key_id,
         )
         session.flush()
         session.refresh(dataset)

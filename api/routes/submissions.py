@@ -154,7 +154,14 @@ def _common(session: Session, body: JobBody) -> jobs.Common:
     tenant_id = caller().tenant_id
     if body.webhook is not None:
         webhooks.get(session, tenant_id, body.webhook, param="webhook")
-    return jobs.Common(tenant_id, body.priority, _deadline(body), body.metadata, body.webhook)
+    return jobs.Common(
+        tenant_id,
+        body.priority,
+        _deadline(body),
+        body.metadata,
+        body.webhook,
+        caller().key_id,
+    )
 
 
 def _deadline(body: JobBody) -> datetime | None:

@@ -58,6 +58,7 @@ def create(
     job = Job(
         id=new_id("job"),
         tenant_id=common.tenant_id,
+        key_id=common.key_id,
         kind=endpoint.kind,
         state=JobState.VALIDATING,
         lane=Lane(endpoint.modality),

@@ -32,9 +32,10 @@ def create(
     modality: str,
     file_ids: Sequence[str],
     options: dict[str, Any],
+    key_id: str | None = None,
 ) -> Dataset:
-    """A new version of a data set, and the job that prepares it. Hint lane `light` after the
-    commit.
+    """A new version of a data set, and the job that prepares it for the key that asks. Hint lane
+    `light` after the commit.
 
     Raises Invalid or NotFound naming the field.
     """
@@ -63,6 +64,7 @@ def create(
     job = Job(
         id=new_id("job"),
         tenant_id=tenant_id,
+        key_id=key_id,
         kind=JobKind.INGESTION,
         state=JobState.QUEUED,
         lane=Lane.LIGHT,

@@ -41,6 +41,8 @@ class Common:
     metadata: dict[str, str] = field(default_factory=dict)
     webhook_id: str | None = None
     """A webhook that is told of its end."""
+    key_id: str | None = None
+    """The API key that asks for it; absent where nobody can be told of its usage."""
 
 
 def create_generation(
@@ -93,6 +95,7 @@ def _generation_job(
     return Job(
         id=new_id("job"),
         tenant_id=common.tenant_id,
+        key_id=common.key_id,
         kind=kind,
         state=JobState.QUEUED,
         lane=Lane(model.modality),
@@ -179,6 +182,7 @@ def _long_job(common: Common, kind: JobKind, family: str, model: str, dataset_id
     return Job(
         id=new_id("job"),
         tenant_id=common.tenant_id,
+        key_id=common.key_id,
         kind=kind,
         state=JobState.QUEUED,
         lane=Lane.TRAINING,

@@ -63,6 +63,8 @@ class Job(Base):
     """A member of shared.states.JobKind."""
     state: Mapped[str] = mapped_column(String)
     """A member of shared.states.JobState."""
+    key_id: Mapped[str | None] = mapped_column(String)
+    """The API key that asked for it, where one did."""
     lane: Mapped[str] = mapped_column(String)
     priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     """Higher runs sooner, within its tenant; see services/ledger/waiting.py."""
@@ -90,6 +92,8 @@ class Job(Base):
     failed: Mapped[int] = mapped_column(BigInteger, server_default="0")
     cancelled: Mapped[int] = mapped_column(BigInteger, server_default="0")
     expired: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    cost: Mapped[float] = mapped_column(Float, server_default="0")
+    """Of all its items together."""
     progress: Mapped[float] = mapped_column(REAL, server_default="0")
     """0 to 1, for jobs of one long item; other jobs count items."""
     compute_seconds: Mapped[float] = mapped_column(Float, server_default="0")

@@ -11,10 +11,25 @@ from shared.tables import (
     output,
     tenant,
     upload,
+    usage,
     user,
     webhook,
 )
 from shared.tables.base import Base
 
-TABLES = (dataset, failure, file, job, ledger, metric, model, output, tenant, upload, user, webhook)
+TABLES = (
+    dataset,
+    failure,
+    file,
+    job,
+    ledger,
+    metric,
+    model,
+    output,
+    tenant,
+    upload,
+    usage,
+    user,
+    webhook,
+)
 metadata = Base.metadata

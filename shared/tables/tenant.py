@@ -33,6 +33,8 @@ class Tenant(Base):
     """Most of its items that may wait; absent: as the settings say."""
     max_bytes: Mapped[int | None] = mapped_column(BigInteger)
     """Most bytes of its files and outputs; absent: no limit."""
+    max_compute_seconds: Mapped[int | None] = mapped_column(BigInteger)
+    """Its budget of each calendar month, in UTC; absent: no limit."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
@@ -48,6 +50,8 @@ class Key(Base):
     hint: Mapped[str] = mapped_column(String)
     """Its first characters, so that people can tell keys apart."""
     scopes: Mapped[list[str]] = mapped_column(ARRAY(String))
+    max_compute_seconds: Mapped[int | None] = mapped_column(BigInteger)
+    """Budget of each calendar month for what it asks for; absent: the tenant's alone."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

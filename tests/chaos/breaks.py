@@ -56,6 +56,15 @@ def what_waits_costs_nothing(code: Code) -> None:
     code.edit(f"{LEDGER}.flows._MOVE", "THEN locked.cost + change.cost", "THEN locked.cost")
 
 
+@named_by(
+    "what a key's jobs used is in its usage, which also tells of jobs that were deleted",
+    scenarios.a_job_runs,
+)
+def what_a_commit_used_is_not_entered(code: Code) -> None:
+    joined = "JOIN jobs ON jobs.id = used.job_id"
+    code.edit(f"{LEDGER}.commit._WRITE", joined, f"{joined} AND false")
+
+
 @named_by("a flow's bytes are those of its outputs", scenarios.a_job_runs)
 def outputs_count_as_one_byte_each(code: Code) -> None:
     count = _Book._count

@@ -120,7 +120,7 @@ def accept(tenant: Tenant, params: list[dict[str, Any]], **common: Any) -> Job:
     """A job whose end a webhook is to be told of."""
     with transaction() as session:
         hook = webhooks.create(session, tenant.id, "https://hooks.example.com", ["job.failed"])
-    return submit(tenant.id, params, webhook_id=hook.id, **common)
+    return submit(tenant.id, params, webhook_id=hook.id, key_id="key", **common)
 
 
 def work_on(found: Claim) -> None:

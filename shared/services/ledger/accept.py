@@ -52,7 +52,10 @@ _ENQUEUE = text(f"""
     SELECT id, :flow, (SELECT {RANK} FROM jobs WHERE jobs.id = :job), batch_key, cost FROM added
 """)
 
-_GROW = text("UPDATE jobs SET total = total + :count, queued = queued + :count WHERE id = :job")
+_GROW = text("""
+    UPDATE jobs SET total = total + :count, queued = queued + :count, cost = cost + :cost
+    WHERE id = :job
+""")
 
 
 def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
@@ -70,7 +73,7 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
         _enqueue(session, job, Step.RUN, flow, _rows(chunk, seq + count))
         count += len(chunk)
         cost += sum(item.cost for item in chunk)
-    session.execute(_GROW, {"job": job.id, "count": count})
+    session.execute(_GROW, {"job": job.id, "count": count, "cost": cost})
     flows.change(session, flow, FlowChange(queued=count, cost=cost))
     return count
 

@@ -18,6 +18,8 @@ from shared.services.ledger.counters import JOB_CHANGES, MOVED_JOBS, JobChange, 
 from shared.services.ledger.flows import FlowChange
 from shared.services.ledger.requeue import Again, backoff_s, requeue
 from shared.services.ledger.settle import settle
+from shared.services.ledger.used import ENTERED, JobStep, Used
+from shared.services.ledger.used import parameters as used_parameters
 from shared.settings import settings
 from shared.states import FailureKind, ItemState, JobState, Lane, OutputState, Step
 
@@ -126,7 +128,7 @@ _WRITE = text(f"""
             finished_at = now()
         FROM ended
         WHERE items.id = ended.id AND items.lease_token = :token AND items.state = 'running'
-    ), {JOB_CHANGES}, {MOVED_JOBS}
+    ), {ENTERED}, {JOB_CHANGES}, {MOVED_JOBS}
     SELECT id FROM moved_jobs WHERE queued = 0 AND running = 0
 """)
 
@@ -159,6 +161,7 @@ class _Book:
         self.failures: list[NewFailure] = []
         self.jobs: dict[str, JobChange] = defaultdict(JobChange)
         self.flows: dict[int, FlowChange] = defaultdict(FlowChange)
+        self.used: dict[JobStep, Used] = defaultdict(Used)
         self.hints: set[Lane] = set()
         self.became: Counter[tuple[Lane, ItemState]] = Counter()
 
@@ -168,6 +171,8 @@ class _Book:
         if isinstance(result, Done):
             self.outputs += [_output_row(row, output) for output in result.outputs]
             self.flows[row.flow_id].bytes += sum(output.bytes for output in result.outputs)
+            for output in result.outputs:
+                self.used[row.job_id, row.step].add_output(output.index, output.bytes, output.facts)
         if isinstance(result, Failed):
             self.failures.append(self._failure(result, row, state))
         if state is ItemState.QUEUED:
@@ -207,8 +212,13 @@ class _Book:
         self.flows[row.flow_id].cost += row.cost * waits
         job = self.jobs[row.job_id]
         job.compute_seconds += seconds
+        used = self.used[row.job_id, row.step]
+        used.compute_seconds += seconds
         if row.step == Step.RUN:
             job.counts.update({ItemState.RUNNING: -1, state: 1})
+            used.items_done += state is ItemState.DONE
+            used.items_failed += state is ItemState.FAILED
+            used.cost += row.cost * (state is ItemState.DONE)
         lane = Lane.LIGHT if row.step != Step.RUN else Lane(row.lane)
         self.became[lane, state] += 1
         if waits or row.limited:
@@ -217,7 +227,7 @@ class _Book:
 
     def write(self, session: Session, token: UUID, committed: Committed) -> None:
         names = {"outputs": json.dumps(self.outputs), "ended": json.dumps(self.ended)}
-        names |= {"token": token} | parameters(self.jobs)
+        names |= {"token": token} | parameters(self.jobs) | used_parameters(self.used)
         empty = session.execute(_WRITE, names).scalars().all()
         if self.again:
             requeue(session, token, self.again)

@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from shared.services.usage import ALL_USAGE
+
 _SHOWN = 100
 
 INVARIANTS = {
@@ -82,6 +84,16 @@ INVARIANTS = {
         SELECT jobs.id FROM jobs LEFT JOIN datasets ON datasets.id = jobs.dataset_id
         WHERE jobs.kind = 'training' AND jobs.state = 'validating'
             AND datasets.state IS DISTINCT FROM 'preparing'""",
+    # Jobs of no known key may be older than usage is.
+    "what a key's jobs used is in its usage, which also tells of jobs that were deleted": f"""
+        SELECT made.key_id FROM (
+            SELECT key_id, sum(compute_seconds) AS seconds, sum(done) AS done
+            FROM jobs WHERE key_id IS NOT NULL GROUP BY key_id) made
+        LEFT JOIN (
+            SELECT key_id, sum(compute_seconds) AS seconds, sum(items_done) AS done
+            FROM {ALL_USAGE} entries GROUP BY key_id) told USING (key_id)
+        WHERE coalesce(told.done, 0) < made.done
+            OR coalesce(told.seconds, 0) < made.seconds - (0.001 + 0.00001 * made.seconds)""",
     "a webhook that a job names is told of the job's end": """
         SELECT jobs.id FROM jobs JOIN webhooks ON webhooks.id = jobs.webhook_id
         WHERE jobs.finished_at > greatest(webhooks.created_at, webhooks.enabled_at)

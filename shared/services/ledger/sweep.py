@@ -17,6 +17,7 @@ from shared.services.ledger.counters import JobChange, lock_jobs, move_jobs
 from shared.services.ledger.flows import FlowChange
 from shared.services.ledger.requeue import Again, backoff_s, requeue
 from shared.services.ledger.settle import settle
+from shared.services.ledger.used import JobStep, Used, enter
 from shared.settings import settings
 from shared.states import FailureKind, ItemState, JobState, Lane, Step
 
@@ -78,6 +79,7 @@ def recover(session: Session, token: UUID) -> Lane | None:
     again: list[Again] = []
     crashed: list[NewFailure] = []
     changes: dict[str, JobChange] = defaultdict(JobChange)
+    used: dict[JobStep, Used] = defaultdict(Used)
     for row in rows:
         state = _after_crash(row.crashes, row.job_state)
         if state is ItemState.QUEUED:
@@ -96,10 +98,12 @@ def recover(session: Session, token: UUID) -> Lane | None:
         change = changes[row.job_id]
         if row.step == Step.RUN:
             change.counts.update({ItemState.RUNNING: -1, state: 1})
+            used[row.job_id, row.step].items_failed += state is ItemState.FAILED
     requeue(session, token, again)
     failures.record(session, crashed)
     session.execute(_DROP, {"token": token})
     moved = move_jobs(session, changes)
+    enter(session, used)
     settle(session, [job.id for job in moved if job.queued == job.running == 0])
     return Lane(lease.lane)
 

@@ -61,6 +61,7 @@ def row_of(id_: str, wanted: Wanted) -> Job:
     return Job(
         id=id_,
         tenant_id=wanted.tenant,
+        key_id=wanted.tenant,
         kind=JobKind.GENERATION,
         state=JobState.QUEUED,
         lane=wanted.lane,

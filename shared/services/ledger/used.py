@@ -1,0 +1,82 @@
+"""What a commit adds to its tenant's usage: a row for each job and step, inserted and never
+changed, so that workers wait for nobody. The sweeper sums the rows up; see services/usage.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from shared.states import Step
+
+JobStep = tuple[str, str]
+"""The id of a job, and which of its steps."""
+
+
+@dataclass
+class Used:
+    """What a step of a job used since its last commit. Tokens are those that the family tells."""
+
+    compute_seconds: float = 0.0
+    cost: float = 0.0
+    """Of the items that were done."""
+    items_done: int = 0
+    items_failed: int = 0
+    outputs: int = 0
+    bytes: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def add_output(self, index: int, bytes_: int, facts: Mapping[str, Any]) -> None:
+        """Count one output of an item."""
+        self.outputs += 1
+        self.bytes += bytes_
+        # A prompt is read once, however many continuations it has.
+        self.input_tokens += facts.get("prompt_tokens", 0) if index == 0 else 0
+        self.output_tokens += facts.get("completion_tokens", 0)
+
+
+_NAMES = [field.name for field in fields(Used)]
+
+ENTERED = f"""
+    entered AS (
+        INSERT INTO usage_entries (tenant_id, day, key_id, kind, family, model, model_version_id,
+            {", ".join(_NAMES)})
+        SELECT jobs.tenant_id, (now() AT TIME ZONE 'UTC')::date, jobs.key_id,
+            -- Apart from the items' own seconds, which make the price.
+            CASE WHEN used.step = '{Step.RUN}' THEN jobs.kind ELSE used.step END,
+            jobs.family, split_part(jobs.model, '@', 1), jobs.model_version_id,
+            {", ".join(f"used.{name}" for name in _NAMES)}
+        FROM unnest(
+            cast(:used_jobs AS text[]), cast(:used_steps AS text[]),
+            cast(:used_compute_seconds AS float8[]), cast(:used_cost AS float8[]),
+            cast(:used_items_done AS bigint[]), cast(:used_items_failed AS bigint[]),
+            cast(:used_outputs AS bigint[]), cast(:used_bytes AS bigint[]),
+            cast(:used_input_tokens AS bigint[]), cast(:used_output_tokens AS bigint[])
+        ) AS used (job_id, step, {", ".join(_NAMES)})
+        JOIN jobs ON jobs.id = used.job_id
+    )
+"""
+"""The part of a statement that enters what `parameters` gives."""
+
+_ENTER = text(f"WITH {ENTERED} SELECT")
+
+
+def parameters(used: Mapping[JobStep, Used]) -> dict[str, Sequence[Any]]:
+    """What a statement with ENTERED takes; jobs that used nothing are left out."""
+    told = {of: each for of, each in sorted(used.items()) if each != Used()}
+    columns = {f"used_{name}": [getattr(each, name) for each in told.values()] for name in _NAMES}
+    return {
+        "used_jobs": [job_id for job_id, _ in told],
+        "used_steps": [step for _, step in told],
+        **columns,
+    }
+
+
+def enter(session: Session, used: Mapping[JobStep, Used]) -> None:
+    """Enter what jobs used, where there is no larger statement to do it."""
+    names = parameters(used)
+    if names["used_jobs"]:
+        session.execute(_ENTER, names)
