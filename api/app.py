@@ -33,6 +33,7 @@ from api.routes import (
     metrics,
     models,
     outputs,
+    usage,
     webhooks,
 )
 from shared.log import set_up
@@ -64,6 +65,7 @@ BLUEPRINTS = (
     models.blueprint,
     families.blueprint,
     keys.blueprint,
+    usage.blueprint,
     webhooks.blueprint,
     health.blueprint,
     metrics.blueprint,

@@ -103,6 +103,7 @@ _WEIGHT = click.FloatRange(min=0.001)
 def with_limits(command: Command) -> Command:
     """The options for a tenant's limits, which `tenant add` and `tenant set` have in common."""
     for name, told in (
+        ("--max-compute-seconds", "Budget of compute seconds of each month."),
         ("--max-bytes", "Most bytes of its files and outputs."),
         ("--max-queued", "Most of its items that may wait."),
         ("--max-running", "Most of its items that may run at once in a lane."),

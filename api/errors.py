@@ -52,6 +52,9 @@ def _detail(status: int, message: str, code: str, param: str | None) -> ErrorDet
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
+_ENDS_THE_SAME = {"generation_failed", "budget_spent"}
+
+
 def answer(
     status: int,
     message: str,
@@ -68,8 +71,8 @@ def answer(
     response.status_code = status
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(retry_after_s)
-    if (status == 409 and code != "idempotency_key_in_flight") or code == "generation_failed":
-        # The official SDK retries every 409 and 500 unless told not to; these would end the same.
+    if (status == 409 and code != "idempotency_key_in_flight") or code in _ENDS_THE_SAME:
+        # The official SDK retries every 409, 429 and 500 unless told not to.
         response.headers["x-should-retry"] = "false"
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"

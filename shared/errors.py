@@ -114,6 +114,23 @@ class QueueFull(Retryable):
     retry_after_s = 30
 
 
+class BudgetSpent(Permanent):
+    """The month's budget of compute seconds is spent, or does not suffice for this as well."""
+
+    code = "budget_spent"
+    status = 429
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+    ):
+        super().__init__(message, param=param)
+        self.retry_after_s = retry_after_s
+
+
 class StorageFull(Retryable):
     """As many bytes of yours are stored as may be. Delete files that you no longer need."""
 

@@ -64,7 +64,7 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
 
     def conclude(session: Session) -> Lane | None:
         metrics.ACCEPTED.labels(job.lane).inc(checked.count)
-        return batches.start(session, item.job_id, model, version, checked)
+        return batches.start(session, item.job_id, model, version, checked, checked.cost)
 
     return conclude
 
@@ -104,11 +104,13 @@ class _Checked:
 
     def __init__(self) -> None:
         self.count = 0
+        self.cost = 0.0
         self._scratch = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
 
     def add(self, item: NewItem) -> None:
         self._scratch.write(json.dumps(astuple(item)) + "\n")
         self.count += 1
+        self.cost += item.cost
 
     def __del__(self) -> None:
         # A commit may be tried again and again: the file goes when nobody can ask for it any more.

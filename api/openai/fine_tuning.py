@@ -43,7 +43,7 @@ class TuningPath(BaseModel):
 @needs(Scope.TRAIN)
 def create_fine_tuning_job(body: FineTuningJobBody) -> Response:
     require_json()
-    common = jobs.Common(caller().tenant_id, metadata=body.metadata or {})
+    common = jobs.Common(caller().tenant_id, metadata=body.metadata or {}, key_id=caller().key_id)
     where, hyperparameters = body.chosen()
     new = fine_tuning.NewTuning(
         model=body.model,

@@ -29,6 +29,8 @@ blueprint = APIBlueprint(
 
 
 _A_DAY_S = 86_400
+LARGEST = 2**63 - 1
+"""Largest number that can be stored."""
 
 
 class KeyBody(BaseModel):
@@ -43,6 +45,14 @@ class KeyBody(BaseModel):
         ge=0,
         le=LAST_SECOND,
         description="When it ends, in seconds since 1970; absent: never.",
+    )
+
+    max_compute_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=LARGEST,
+        description="Budget of each calendar month (UTC) for what it asks for; absent: none of "
+        "its own.",
     )
 
     def expiry(self) -> datetime | None:
@@ -77,6 +87,7 @@ class KeyAnswer(BaseModel):
     hint: str = Field(description="Its first characters.")
     scopes: list[str]
     created_at: int
+    max_compute_seconds: int | None
     expires_at: int | None
     last_used_at: int | None
     revoked_at: int | None
@@ -102,6 +113,7 @@ def show_key(key: Key) -> KeyAnswer:
         hint=key.hint,
         scopes=key.scopes,
         created_at=seconds(key.created_at),
+        max_compute_seconds=key.max_compute_seconds,
         expires_at=seconds_or_none(key.expires_at),
         last_used_at=seconds_or_none(key.last_used_at),
         revoked_at=seconds_or_none(key.revoked_at),
@@ -114,7 +126,14 @@ def create_key(body: KeyBody) -> Response:
     require_json()
     _refuse_idempotency()
     with transaction() as session:
-        made = tenants.add_key(session, caller().tenant_id, body.name, body.scopes, body.expiry())
+        made = tenants.add_key(
+            session,
+            caller().tenant_id,
+            body.name,
+            body.scopes,
+            body.expiry(),
+            body.max_compute_seconds,
+        )
         return _show_once(session, *made)
 
 

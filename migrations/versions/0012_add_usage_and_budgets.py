@@ -17,6 +17,7 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("cost", sa.Float(), server_default="0", nullable=False))
     op.add_column("tenants", sa.Column("max_compute_seconds", sa.BigInteger(), nullable=True))
     op.add_column("keys", sa.Column("max_compute_seconds", sa.BigInteger(), nullable=True))
+    op.add_column("keys", sa.Column("origin_id", sa.String(), nullable=True))
     op.create_table(
         "usage",
         sa.Column("id", sa.BigInteger(), sa.Identity(), primary_key=True),
@@ -99,6 +100,7 @@ def _fill() -> None:
 def downgrade() -> None:
     op.drop_table("usage_entries")
     op.drop_table("usage")
+    op.drop_column("keys", "origin_id")
     op.drop_column("keys", "max_compute_seconds")
     op.drop_column("tenants", "max_compute_seconds")
     op.drop_column("jobs", "cost")

@@ -12,15 +12,17 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from shared.endpoint import Endpoint
-from shared.errors import NotFound
+from shared.errors import BudgetSpent, NotFound
 from shared.ids import new_id
-from shared.services import files
+from shared.services import budgets, files
+from shared.services.admission import admit, warn
 from shared.services.events import add_event
 from shared.services.items import Fault, InvalidItems
 from shared.services.jobs import Common
 from shared.services.ledger import settle
 from shared.services.ledger.accept import NewItem, add_items, add_step
 from shared.services.pages import Cursor, Page, page
+from shared.services.prices import price_of
 from shared.services.quotas import check_room
 from shared.services.webhooks import announce
 from shared.states import JobState, Lane, Step
@@ -72,6 +74,7 @@ def create(
     )
     session.add(job)
     add_step(session, job, Step.VALIDATE)
+    admit(session, job)
     return job
 
 
@@ -116,23 +119,39 @@ class Usage:
 
 
 def start(
-    session: Session, job_id: str, model: Model, version: ModelVersion, items: Iterable[NewItem]
+    session: Session,
+    job_id: str,
+    model: Model,
+    version: ModelVersion,
+    items: Iterable[NewItem],
+    cost: float,
 ) -> Lane | None:
-    """The input file was good: queue its items. None when the job was cancelled meanwhile."""
+    """The input file was good: queue its items, which cost so much together.
+
+    None when the job was cancelled meanwhile, or was refused because it fits into no budget.
+    """
+    job = session.get_one(Job, job_id)
+    price = price_of(session, job.tenant_id, job.kind, model.family, version.id)
+    try:
+        has_budget = budgets.check(session, job, price.compute_seconds * cost if price else 0.0)
+    except BudgetSpent as error:
+        refuse(session, job_id, [Fault(error)], error.code)
+        return None
     names = {"job": job_id, "model": model.name, "family": model.family, "version": version.id}
     if session.execute(_START, names).rowcount == 0:  # type: ignore[attr-defined]
         return None
-    job = session.get_one(Job, job_id)
+    session.refresh(job)
     add_items(session, job, items)
+    warn(session, job, version, has_budget)
     add_event(session, job_id, "state", JobState.QUEUED)
     return Lane(job.lane)
 
 
-def refuse(session: Session, job_id: str, faults: Sequence[Fault]) -> None:
+def refuse(session: Session, job_id: str, faults: Sequence[Fault], code: str = REFUSED) -> None:
     """The input file was bad: the job has failed, and nothing of it was run."""
     whole = InvalidItems(faults)
     error = {
-        "code": REFUSED,
+        "code": code,
         "message": whole.message,
         "param": whole.param,
         "faults": [

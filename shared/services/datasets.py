@@ -12,6 +12,7 @@ from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import new_id
 from shared.preparation import options_for
 from shared.services import files
+from shared.services.admission import admit
 from shared.services.invalid import invalid
 from shared.services.ledger.accept import NewItem, add_items
 from shared.services.names import check_name, split_reference
@@ -73,11 +74,17 @@ def create(
     dataset.job_id = job.id
     session.add_all([dataset, job])
     add_items(session, job, [NewItem(batch_key=job.id)])
+    admit(session, job)
     return dataset
 
 
 def of_file(
-    session: Session, tenant_id: str, file_id: str, modality: Modality, options: dict[str, Any]
+    session: Session,
+    tenant_id: str,
+    file_id: str,
+    modality: Modality,
+    options: dict[str, Any],
+    key_id: str | None = None,
 ) -> Dataset:
     """The data set of one file, under the file's name: one that is ready, or else a new one.
 
@@ -93,7 +100,7 @@ def of_file(
         Dataset.options == chosen,
     )
     found = session.scalars(same.order_by(Dataset.version.desc()).limit(1)).first()
-    return found or create(session, tenant_id, file_id, modality, [file_id], options)
+    return found or create(session, tenant_id, file_id, modality, [file_id], options, key_id)
 
 
 def _next_version(session: Session, tenant_id: str, name: str) -> int:

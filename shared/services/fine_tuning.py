@@ -54,7 +54,7 @@ def create(session: Session, common: jobs.Common, new: NewTuning) -> Job:
     params = _params(family, new)
     base_name = split_reference(new.model.removeprefix(Family.PREFIX), "model")[0]
     name = tuned_name(base_name, new.suffix, new_id("model"))
-    dataset = _dataset(session, common.tenant_id, new.training_file, family, base)
+    dataset = _dataset(session, common, new.training_file, family, base)
     reference = new.model if base is not None else None
     training = jobs.NewTraining(family.name, dataset.id, name, params, reference)
     return jobs.create_training(session, common, training, dataset)
@@ -111,9 +111,14 @@ def _refuse_said_twice(given: Mapping[str, Any], new: NewTuning) -> None:
 
 
 def _dataset(
-    session: Session, tenant_id: str, reference: str, family: Family, base: ModelVersion | None
+    session: Session,
+    common: jobs.Common,
+    reference: str,
+    family: Family,
+    base: ModelVersion | None,
 ) -> Dataset:
     """The data set that is meant: prepared before, or from now on by a job of its own."""
+    tenant_id = common.tenant_id
     if not reference.startswith(PREFIXES["file"]):
         return _prepared(session, tenant_id, reference, family)
     file = files.get(session, tenant_id, reference, param="training_file")
@@ -123,7 +128,8 @@ def _dataset(
             f"purpose {PURPOSE!r}",
             param="training_file",
         )
-    return datasets.of_file(session, tenant_id, file.id, family.modality, _options(family, base))
+    options = _options(family, base)
+    return datasets.of_file(session, tenant_id, file.id, family.modality, options, common.key_id)
 
 
 def _prepared(session: Session, tenant_id: str, reference: str, family: Family) -> Dataset:

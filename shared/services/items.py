@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from shared import catalog
-from shared.errors import Invalid
+from shared.errors import Invalid, Permanent
 from shared.family import ItemParams
 from shared.services.invalid import invalid
 from shared.services.ledger.accept import NewItem
@@ -54,7 +54,7 @@ class Wanted:
 class Fault:
     """What is wrong with one item."""
 
-    error: Invalid
+    error: Permanent
     line: int | None = None
     """Its line in the input file, if it comes from one."""
 

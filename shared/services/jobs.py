@@ -13,6 +13,7 @@ from shared.errors import Conflict, Invalid, NotFound
 from shared.family import Family
 from shared.ids import new_id
 from shared.services import datasets, files, models
+from shared.services.admission import admit
 from shared.services.invalid import invalid
 from shared.services.items import Items, check_items
 from shared.services.ledger import cancel as ledger_cancel
@@ -66,6 +67,7 @@ def create_generation(
     job = _generation_job(common, model, version, reference, kind)
     session.add(job)
     add_items(session, job, check_items(wanted, kind, model, version))
+    admit(session, job, version)
     return job
 
 
@@ -86,6 +88,7 @@ def create_generation_from_file(
     job.state = JobState.VALIDATING
     session.add(job)
     add_step(session, job, Step.VALIDATE)
+    admit(session, job, version)
     return job
 
 
@@ -149,6 +152,7 @@ def create_training(
         job.state = JobState.VALIDATING  # ledger/trainings.py queues its item
     else:
         add_items(session, job, [NewItem(batch_key=job.id)])
+    admit(session, job)
     return job
 
 
@@ -175,6 +179,7 @@ def create_evaluation(session: Session, common: Common, reference: str, dataset:
     job.model_version_id = version.id
     session.add(job)
     add_items(session, job, [NewItem(batch_key=job.id)])
+    admit(session, job, version)
     return job
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from shared.errors import Conflict
-from shared.services import datasets, jobs
+from shared.services import budgets, datasets, jobs
 from shared.services.events import add_event
 from shared.services.failures import Filter, matching
 from shared.services.ledger.accept import add_step
@@ -56,7 +56,8 @@ _FORGET_STEP = text("DELETE FROM items WHERE job_id = :job AND step = :step AND 
 def retry(session: Session, tenant_id: str, id_: str) -> Job:
     """Queue again whatever of an ended job is not done, be it a step of its own.
 
-    Hint its lane after the commit. Raises Conflict when it has not ended or everything is done.
+    Hint its lane after the commit. Raises Conflict when it has not ended or everything is done, and
+    BudgetSpent.
     """
     job = jobs.get(session, tenant_id, id_)
     _refuse_outdated(job)
@@ -77,6 +78,7 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
     if job.kind == JobKind.INGESTION:
         datasets.prepare_again(session, str(job.dataset_id))
     session.refresh(job)
+    budgets.check(session, job)
     return job
 
 
@@ -129,7 +131,7 @@ class Retried:
 def retry_failed(session: Session, tenant_id: str, only: Filter) -> Retried:
     """Queue again the generation items whose failures match, be their job over or not.
 
-    Hint the jobs' lanes after the commit.
+    Hint the jobs' lanes after the commit. Raises BudgetSpent.
     """
     chosen = select(Failure.job_id, Failure.item_id).where(
         *matching(tenant_id, replace(only, ended=True))
@@ -143,7 +145,9 @@ def retry_failed(session: Session, tenant_id: str, only: Filter) -> Retried:
         again = _retry_some(session, job_id, item_ids)
         if again:
             count += again
-            retried.jobs.append(session.get_one(Job, job_id))
+            job = session.get_one(Job, job_id)
+            budgets.check(session, job)
+            retried.jobs.append(job)
     return replace(retried, items=count)
 
 

@@ -72,6 +72,7 @@ def add_key(
     name: str,
     scopes: Sequence[Scope],
     expires_at: datetime | None = None,
+    max_compute_seconds: int | None = None,
 ) -> tuple[Key, str]:
     """A new key: its row, and the key itself, which is shown this once and never stored."""
     secret = _new_secret()
@@ -83,6 +84,7 @@ def add_key(
         hint=secret[:_HINT_LENGTH],
         scopes=[str(scope) for scope in scopes],
         expires_at=expires_at,
+        max_compute_seconds=max_compute_seconds,
     )
     session.add(key)
     session.flush()
@@ -115,7 +117,8 @@ def rotate_key(
 ) -> tuple[Key, str]:
     """A new key in the place of one, which ends when the overlap is over, or sooner if it would.
 
-    The new one has its name, its scopes, and as long to live as it had. Raises NotFound.
+    The new one has its name, its scopes, as long to live as it had, and the same budget, of which
+    is spent what was. Raises NotFound.
     """
     found = session.execute(
         select(Key, func.now())
@@ -127,12 +130,13 @@ def rotate_key(
         raise NotFound(f"No key {key_id!r} that is in use.")
     old, now = found
     scopes = [Scope(scope) for scope in old.scopes]
-    if old.expires_at is None:
-        old.expires_at = now + overlap
-        return add_key(session, tenant_id, old.name, scopes)
-    life = old.expires_at - old.created_at
-    old.expires_at = min(old.expires_at, now + overlap)
-    return add_key(session, tenant_id, old.name, scopes, now + life)
+    life = old.expires_at - old.created_at if old.expires_at is not None else None
+    old.expires_at = min(old.expires_at or now + overlap, now + overlap)
+    ends_at = now + life if life is not None else None
+    new, secret = add_key(session, tenant_id, old.name, scopes, ends_at, old.max_compute_seconds)
+    new.origin_id = old.origin_id or old.id
+    session.flush()
+    return new, secret
 
 
 def keys_of(session: Session, tenant_id: str) -> Sequence[Key]:

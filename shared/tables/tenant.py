@@ -52,6 +52,8 @@ class Key(Base):
     scopes: Mapped[list[str]] = mapped_column(ARRAY(String))
     max_compute_seconds: Mapped[int | None] = mapped_column(BigInteger)
     """Budget of each calendar month for what it asks for; absent: the tenant's alone."""
+    origin_id: Mapped[str | None] = mapped_column(String)
+    """The first of the keys that took each other's place, which share a budget; absent: itself."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -9,14 +10,35 @@ import pytest
 from sqlalchemy import event, text
 
 from shared.db import engine, reading, transaction
-from shared.services import deliveries, failures, items, jobs, metrics, outputs, quotas
+from shared.services import (
+    budgets,
+    deliveries,
+    failures,
+    items,
+    jobs,
+    metrics,
+    outputs,
+    quotas,
+    tenants,
+    usage,
+)
 from shared.services.ledger import expire, leases, sweep
 from shared.services.pages import Cursor
 from shared.states import Stage
 from shared.tables.tenant import Tenant
 from tests.ledger import add_other_tenant, execute, finish, look, submit, take
 
-LARGE = {"items", "queue", "outputs", "jobs", "events", "failures", "deliveries"}
+LARGE = {
+    "items",
+    "queue",
+    "outputs",
+    "jobs",
+    "events",
+    "failures",
+    "deliveries",
+    "usage",
+    "usage_entries",
+}
 """Tables of which no hot statement may read every row."""
 
 Statement = tuple[str, Any]
@@ -133,6 +155,15 @@ def look_at_the_lanes(tenant: Tenant) -> None:
         quotas.check_room(session, tenant.id, 1)
 
 
+def look_at_usage_and_budgets(tenant: Tenant) -> None:
+    today = datetime.now(UTC).date()
+    with transaction() as session:
+        tenants.change_tenant(session, tenant.name, {"max_compute_seconds": 10**6})
+        usage.report(session, tenant.id, usage.Period(today, today), list(usage.Group))
+        budgets.standing(session, tenant.id, None)
+    submit(tenant.id, [{}])
+
+
 HOT = (
     claim_and_commit,
     renew,
@@ -144,6 +175,7 @@ HOT = (
     cancel,
     look_for_deliveries,
     look_at_the_lanes,
+    look_at_usage_and_budgets,
 )
 
 
