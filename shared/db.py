@@ -95,6 +95,13 @@ def transaction() -> Iterator[Session]:
 
 
 @contextmanager
+def rehearsal() -> Iterator[Session]:
+    """A session whose work is undone at the end of the block: it shows what would happen."""
+    with Session(engine(), expire_on_commit=False) as session:
+        yield session
+
+
+@contextmanager
 def reading() -> Iterator[Session]:
     """A session that only reads: each statement stands for itself, which saves the round trips of
     BEGIN and COMMIT. What it sees may change between two statements, as in `transaction`.

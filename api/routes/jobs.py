@@ -11,6 +11,7 @@ from api.auth import caller, needs, require
 from api.creates import create_once
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
+from api.routes.estimates import EstimateAnswer, rehearse
 from api.routes.outputs import show_outputs
 from api.routes.submissions import JobBody, accept
 from api.times import seconds, seconds_or_none
@@ -115,10 +116,16 @@ class JobsQuery(ListQuery):
     model: str | None = None
 
 
-@blueprint.post("", responses={202: JobAnswer}, summary="Submit a job")
+@blueprint.post(
+    "",
+    responses={202: JobAnswer, 200: EstimateAnswer},
+    summary="Submit a job, or with `dry_run` see what it would take",
+)
 @needs(Scope.GENERATE, Scope.TRAIN)
 def create_job(body: JobBody) -> Response:
     require_json()
+    if body.dry_run:
+        return rehearse(body)
 
     def create(session: Session) -> tuple[JobAnswer, Lane]:
         job = accept(session, body)

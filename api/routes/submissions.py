@@ -75,6 +75,10 @@ class JobBody(BaseModel):
         None, description="The id of a webhook that is told of its end, whatever else it wants."
     )
     metadata: Metadata = {}
+    dry_run: bool = Field(
+        False,
+        description="Check everything and answer with an estimate (200) instead; nothing is made.",
+    )
 
 
 def accept(session: Session, body: JobBody) -> Job:
@@ -90,6 +94,12 @@ def _generation(session: Session, body: JobBody) -> Job:
     _refuse(body, "family", "base", "dataset", "params")
     if (body.items is None) == (body.input_file is None):
         raise Invalid("items: give either items or input_file", param="items")
+    if body.dry_run and body.input_file is not None:
+        raise Invalid(
+            "dry_run: the lines of a file are read only once it is accepted; "
+            "give some of them, or all, as items",
+            param="dry_run",
+        )
     if body.input_file is not None:
         return jobs.create_generation_from_file(
             session, _common(session, body), body.model, body.input_file, JobKind(body.kind)

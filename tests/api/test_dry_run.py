@@ -1,0 +1,259 @@
+"""Dry runs: everything is checked as if to accept, nothing is made, an estimate is answered."""
+
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from shared.db import transaction
+from shared.services import tenants
+from shared.states import Lane, Scope
+from shared.tables.metadata import metadata
+from shared.tables.tenant import Tenant
+from tests.api.client import JOBS, Api, ok, refused
+from tests.ledger import add_dataset, add_other_tenant, add_stand_in, assert_sound, execute, measure
+from worker.runner import drain
+
+pytestmark = pytest.mark.usefixtures("stand_in")
+
+
+def body(*params: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    items = [{"params": each} for each in params]
+    return {"kind": "generation", "model": "stand-in", "items": items, **fields}
+
+
+def estimate(api: Api, *params: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return ok(api.post(JOBS, body(*params, **fields, dry_run=True)))
+
+
+def rows() -> dict[str, list[Any]]:
+    """Everything in the database but when keys were used."""
+    with transaction() as session:
+        return {
+            name: sorted(session.execute(text(f'SELECT t::text FROM "{name}" t')).scalars())
+            for name in set(metadata.tables) - {"keys"}
+        }
+
+
+def test_an_estimate_prices_the_cost_of_items_by_what_the_version_took(
+    api: Api, tenant: Tenant
+) -> None:
+    measure(tenant.id, 4, 1.5)
+
+    told = estimate(api, {"n": 3}, {"n": 2})
+
+    assert told == {
+        "object": "job.estimate",
+        "kind": "generation",
+        "model": "stand-in",
+        "items": 2,
+        "compute_seconds": 7.5,
+        "basis": 4,
+        "position": 2,
+        "warnings": [],
+    }
+
+
+def test_a_dry_run_changes_no_row_of_any_table(api: Api, tenant: Tenant) -> None:
+    measure(tenant.id, 1, 1.0)
+    before = rows()
+
+    answer = api.post(JOBS, body({}, {}, dry_run=True), idempotency_key="a")
+
+    assert ok(answer)["items"] == 2
+    assert rows() == before
+    assert_sound()
+
+
+def test_its_idempotency_key_is_free_for_the_job_itself(api: Api) -> None:
+    ok(api.post(JOBS, body({}, dry_run=True), idempotency_key="a"))
+
+    job = ok(api.post(JOBS, body({}), idempotency_key="a"), 202)
+
+    assert job["object"] == "job"
+
+
+def test_it_stands_where_the_job_itself_would_stand(api: Api) -> None:
+    other = add_other_tenant()
+    measure(other, 1, 1.0)
+    api.submit(*[{}] * 5)
+
+    told = estimate(api, {}, {})
+    job = api.submit({}, {})
+
+    assert told["position"] == job["position"] == 7
+
+
+def test_without_a_measurement_there_is_no_price(api: Api) -> None:
+    other = add_other_tenant()
+    measure(other, 3, 1.0)
+
+    told = estimate(api, {})
+
+    assert (told["compute_seconds"], told["basis"]) == (None, 0)
+    assert told["warnings"] == [
+        "Nothing like it was measured in the last 30 days, so it has no price."
+    ]
+
+
+def test_a_version_that_never_ran_costs_what_its_family_does_and_says_so(
+    api: Api, tenant: Tenant
+) -> None:
+    measure(tenant.id, 2, 3.0)
+    add_stand_in(tenant.id, "new")
+
+    told = estimate(api, {}, model="new")
+
+    assert (told["compute_seconds"], told["basis"]) == (3.0, 2)
+    assert "others of family stand_in" in told["warnings"][0]
+
+
+def test_old_measurements_do_not_count(api: Api, tenant: Tenant) -> None:
+    measure(tenant.id, 1, 100.0)
+    execute("UPDATE usage_entries SET day = day - 30")
+    measure(tenant.id, 1, 2.0)
+
+    assert estimate(api, {})["compute_seconds"] == 2.0
+
+
+def test_a_training_takes_at_most_what_it_is_allowed(api: Api, tenant: Tenant) -> None:
+    add_dataset(tenant.id, "rows")
+    asked = {
+        "kind": "training",
+        "family": "causal_lm",
+        "model": "writer",
+        "dataset": "rows",
+        "params": {"max_seconds": 90},
+        "dry_run": True,
+    }
+
+    told = ok(api.post(JOBS, asked))
+
+    assert (told["kind"], told["items"], told["compute_seconds"]) == ("training", 1, 90.0)
+    assert told["basis"] == 0
+    assert "max_seconds" in told["warnings"][0]
+    assert ok(api.get(JOBS))["data"] == []
+
+
+def test_an_evaluation_is_priced_by_evaluations(api: Api, tenant: Tenant) -> None:
+    add_dataset(tenant.id, "rows")
+    measure(tenant.id, 1, 1.0)
+    asked = {"kind": "evaluation", "model": "stand-in", "dataset": "rows", "dry_run": True}
+    assert ok(api.post(JOBS, asked))["compute_seconds"] is None
+    execute("UPDATE usage_entries SET kind = 'evaluation', compute_seconds = 40")
+
+    assert ok(api.post(JOBS, asked))["compute_seconds"] == 40.0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"model": "none"},
+        {"items": [{"params": {"n": 0}}]},
+        {"items": [{"params": {"seconds": 61}}]},
+        {"items": [{"params": {}, "custom_id": "a"}, {"params": {}, "custom_id": "a"}]},
+        {"items": []},
+        {"params": {}},
+        {"webhook": "webhook_none"},
+        {"deadline": 1},
+        {"kind": "training", "items": None, "dataset": "none", "family": "causal_lm"},
+    ],
+)
+def test_what_a_job_is_refused_for_a_dry_run_is_refused_for_alike(
+    api: Api, fault: dict[str, Any]
+) -> None:
+    asked = body({}) | fault
+    real = api.post(JOBS, asked)
+
+    dry = api.post(JOBS, {**asked, "dry_run": True})
+
+    assert dry.status_code == real.status_code
+    assert refused(dry, dry.status_code) == refused(real, real.status_code)
+
+
+def test_quotas_and_budgets_refuse_it_too(api: Api, tenant: Tenant) -> None:
+    measure(tenant.id, 1, 2.0)
+    with transaction() as session:
+        limits = {"max_queued": 3, "max_compute_seconds": 7}
+        tenants.change_tenant(session, tenant.name, limits)
+
+    assert estimate(api, {}, {})["compute_seconds"] == 4.0
+    over = api.post(JOBS, body(*[{}] * 3, dry_run=True))
+    assert refused(over, 429)["code"] == "budget_spent"
+    over = api.post(JOBS, body(*[{}] * 4, dry_run=True))
+    assert refused(over, 429)["code"] == "queue_full"
+
+
+def test_it_needs_the_scope_of_the_job(api: Api, tenant: Tenant) -> None:
+    with transaction() as session:
+        secret = tenants.add_key(session, tenant.id, "trainer", [Scope.TRAIN])[1]
+
+    refused(api.with_key(secret).post(JOBS, body({}, dry_run=True)), 403)
+
+
+def test_a_file_is_refused_with_the_way_to_go(api: Api) -> None:
+    file = ok(api.upload(b'{"params": {}}'))["id"]
+    asked = {"kind": "generation", "model": "stand-in", "input_file": file, "dry_run": True}
+
+    error = refused(api.post(JOBS, asked), 400)
+
+    assert error["param"] == "dry_run"
+    assert "as items" in error["message"]
+
+
+class TestWarnings:
+    """What acceptance writes into a job, a dry run shows."""
+
+    @pytest.fixture
+    def warned(self, api: Api) -> Any:
+        """Gives the warnings of a job, which a dry run must have shown."""
+
+        def submit(*params: dict[str, Any], **fields: Any) -> list[str]:
+            shown = estimate(api, *params, **fields)["warnings"]
+            job = ok(api.post(JOBS, body(*params, **fields)), 202)
+            assert shown[: len(job["warnings"])] == job["warnings"]
+            assert ok(api.get(f"{JOBS}/{job['id']}"))["warnings"] == job["warnings"]
+            return job["warnings"]
+
+        return submit
+
+    def test_most_jobs_have_none(self, warned: Any) -> None:
+        assert warned({}) == []
+
+    def test_a_model_of_a_demos_size_says_so(self, warned: Any) -> None:
+        execute("""UPDATE model_versions SET card = '{"demo_sized": true}'""")
+
+        assert warned({}) == ["This model is of a demo's size: it was trained only for minutes."]
+
+    def test_a_deadline_that_is_too_near_for_the_workers_there_are(
+        self, tenant: Tenant, warned: Any
+    ) -> None:
+        measure(tenant.id, 1, 60.0)
+        deadline = in_seconds(100)
+
+        assert warned({}, deadline=deadline) == []
+        (warning,) = warned({}, {}, deadline=deadline)
+
+        assert "expected to take 120 compute seconds of 1 worker:" in warning
+        execute(
+            "INSERT INTO workers (name, lanes, device) VALUES "
+            "('a', '{text}', 'cpu'), ('b', '{text,light}', 'cpu'), ('c', '{image}', 'cpu')"
+        )
+        assert warned({}, {}, deadline=deadline) == []
+
+    def test_a_file_is_warned_of_once_its_lines_are_read(self, api: Api, tenant: Tenant) -> None:
+        measure(tenant.id, 1, 60.0)
+        file = ok(api.upload(b'{"params": {}}\n' * 3))["id"]
+        asked = {"kind": "generation", "model": "stand-in", "input_file": file}
+        job = ok(api.post(JOBS, {**asked, "deadline": in_seconds(100)}), 202)
+        assert job["warnings"] == []
+
+        drain(Lane.LIGHT)
+
+        (warning,) = ok(api.get(f"{JOBS}/{job['id']}"))["warnings"]
+        assert "180 compute seconds" in warning
+
+
+def in_seconds(seconds: int) -> int:
+    return int(time.time()) + seconds
