@@ -34,6 +34,7 @@ VALUES: dict[type, Any] = {
     object: {},
     dict: {},
     list: [],
+    datetime.date: datetime.datetime.now(datetime.UTC).date(),
     datetime.datetime: datetime.datetime.now(datetime.UTC),
 }
 
@@ -216,6 +217,44 @@ def shapes(database: Engine) -> dict[str, dict[str, Shape]]:
         }
         for name in tables_of(database)
     }
+
+
+_BEFORE_USAGE = """
+    INSERT INTO tenants (id, name) VALUES ('acme', 'acme');
+    INSERT INTO jobs (id, tenant_id, kind, state, lane, family, model, model_version_id, total,
+        done, failed, queued, compute_seconds, finished_at)
+    VALUES
+        ('ended', 'acme', 'generation', 'partial', 'text', 'f', 'm@1', 'v', 2, 1, 1, 0, 2.5,
+            '2026-03-01 23:59+00'),
+        ('open', 'acme', 'generation', 'queued', 'text', 'f', 'm', 'v', 1, 0, 0, 1, 0, NULL);
+    INSERT INTO items (job_id, seq, state, params, flow_id, batch_key, cost)
+    VALUES ('ended', 0, 'done', '{}', 1, 'v:', 3), ('ended', 1, 'failed', '{}', 1, 'v:', 3),
+        ('open', 0, 'queued', '{}', 1, 'v:', 4);
+    INSERT INTO outputs (id, tenant_id, job_id, item_id, index, media_type, key, bytes, sha256,
+        seed, facts, provenance)
+    VALUES ('a', 'acme', 'ended', 1, 0, '', '', 10, '', 1,
+            '{"prompt_tokens": 5, "completion_tokens": 7}', '{}'),
+        ('b', 'acme', 'ended', 1, 1, '', '', 10, '', 1,
+            '{"prompt_tokens": 5, "completion_tokens": 7}', '{}')
+"""
+
+
+def test_usage_tells_of_the_jobs_that_were_there_before_it(empty: Engine) -> None:
+    scripts = ScriptDirectory.from_config(config()).walk_revisions()
+    (before,) = [script.down_revision for script in scripts if "add usage" in script.doc]
+    upgrade(before)
+    with empty.begin() as connection:
+        connection.exec_driver_sql(_BEFORE_USAGE)
+
+    upgrade()
+
+    with empty.connect() as connection:
+        (row,) = connection.execute(text("SELECT * FROM usage")).all()
+        costs = connection.execute(text("SELECT cost FROM jobs ORDER BY id")).scalars().all()
+    assert (row.day, row.model) == (datetime.date(2026, 3, 1), "m")
+    assert (row.compute_seconds, row.cost, row.items_done, row.items_failed) == (2.5, 3, 1, 1)
+    assert (row.outputs, row.bytes, row.input_tokens, row.output_tokens) == (2, 20, 5, 14)
+    assert costs == [0, 4]
 
 
 def test_an_upgrade_gives_up_rather_than_stop_all_who_use_a_busy_table(empty: Engine) -> None:
