@@ -291,6 +291,14 @@ def a_lease_stays_after_its_last_item(code: Code) -> None:
     )
 
 
+@named_by(
+    "a training waits for its data set only while that is being prepared",
+    scenarios.a_trainings_file_cannot_be_prepared,
+)
+def a_training_outlives_its_data_sets_preparation(code: Code) -> None:
+    code.forget(f"{LEDGER}.settle.end_waiting")
+
+
 @named_by("a job's final state is what its counters say", scenarios.an_item_always_raises)
 def every_job_that_ends_has_succeeded(code: Code) -> None:
     code.replace(f"{LEDGER}.settle._final_state", lambda *_: JobState.SUCCEEDED)

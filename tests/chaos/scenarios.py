@@ -3,10 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from typing import Any
 
 from shared.db import transaction
-from shared.services import jobs, retries, webhooks
+from shared.services import files, fine_tuning, jobs, retries, webhooks
 from shared.services.ledger import expire, sweep
 from shared.services.ledger.claim import Claim
 from shared.states import Lane
@@ -114,6 +115,16 @@ def a_job_is_retried(tenant: Tenant) -> None:
     work_on(take())
     with transaction() as session:
         retries.retry(session, tenant.id, job.id)
+
+
+def a_trainings_file_cannot_be_prepared(tenant: Tenant) -> None:
+    file = files.store(tenant.id, "fine-tune", "chats.jsonl", BytesIO(b"{]"))
+    with transaction() as session:
+        session.add(file)
+        session.flush()
+        new = fine_tuning.NewTuning("causal_lm", file.id, None, {}, ())
+        fine_tuning.create(session, jobs.Common(tenant.id), new)
+    drain(Lane.LIGHT)
 
 
 def accept(tenant: Tenant, params: list[dict[str, Any]], **common: Any) -> Job:
