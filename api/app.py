@@ -36,6 +36,8 @@ from api.routes import (
     usage,
     webhooks,
 )
+from api.walled import Walled
+from shared import wall
 from shared.log import set_up
 from shared.metrics import start as start_counting
 from shared.settings import settings
@@ -101,6 +103,7 @@ def create_app() -> OpenAPI:
     if ours.trusted_proxies:
         hops = ours.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    app.wsgi_app = Walled(app.wsgi_app)  # type: ignore[method-assign]
     headers.add_to(app)
     requests.add_to(app)
     limits.add_to(app)
@@ -119,6 +122,7 @@ def application() -> OpenAPI:
     os.umask(0o077)
     set_up()
     app = create_app()
+    wall.ask_for(wall.NOBODY)
     start_counting()
     _collect_rarely()
     return app

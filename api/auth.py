@@ -7,6 +7,7 @@ from flask import Flask, current_app, g, request
 from flask import session as browser
 
 from api import limits
+from shared import wall
 from shared.db import reading
 from shared.errors import Forbidden, Unauthenticated
 from shared.log import begin
@@ -81,6 +82,7 @@ def _check() -> None:
     if access in {PUBLIC, SESSION}:
         return
     g.caller = _authenticate()
+    wall.ask_for(g.caller.tenant_id)
     begin(request=g.request_id, key=g.caller.key_id)
     limits.count_key(g.caller.key_id)
     if not isinstance(access, frozenset):
@@ -91,7 +93,7 @@ def _check() -> None:
 def _authenticate() -> Caller:
     """Who sends this request. Raises Unauthenticated, or RateLimited for one who keeps trying."""
     try:
-        with reading() as session:
+        with wall.asking_for(wall.WHOEVER), reading() as session:
             return tenants.authenticate(session, bearer())
     except Unauthenticated:
         limits.count_address()

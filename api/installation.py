@@ -60,6 +60,8 @@ def _variables(urls: Urls) -> dict[str, str]:
         "ATELIER_HOME": str(ours.home),
         "ATELIER_STORAGE_URL": ours.storage_url or f"file:{ours.home / 'objects'}",
     }
+    if urls.api_database is not None:
+        values["ATELIER_API_DATABASE_URL"] = urls.api_database
     if ours.secret_key is None:
         values["ATELIER_SECRET_KEY"] = secret(ours.home, "secret_key")
     return values

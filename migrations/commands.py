@@ -8,6 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
+from migrations.roles import admit_api
 from shared.db import engine
 from shared.errors import Permanent
 
@@ -28,9 +29,9 @@ def current() -> str | None:
 
 
 def upgrade(revision: str = "head") -> None:
-    """Bring the database of the settings up to a revision.
+    """Bring the database of the settings up to a revision, and let the API's role use it.
 
-    Raises Permanent for a database that a newer Atelier has changed.
+    Raises Permanent for a database that a newer Atelier has changed, or for an unfit role.
     """
     try:
         command.upgrade(config(), revision)
@@ -39,6 +40,7 @@ def upgrade(revision: str = "head") -> None:
             f"The database was changed by a newer Atelier ({error}). Run that version, or restore "
             "a backup from before it."
         ) from error
+    admit_api()
 
 
 def downgrade(revision: str) -> None:

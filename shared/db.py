@@ -12,6 +12,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from shared import wall
 from shared.settings import settings
 from shared.tables.metadata import TABLES
 
@@ -31,32 +32,36 @@ _OPTIONS = (
 )
 
 
+_pools: dict[str, Engine] = {}
+"""By the setting that names their server and role."""
 _making = threading.Lock()
 
 
 def engine() -> Engine:
-    """This process's pool.
+    """This process's pool of connections as the role that this thread asks as.
 
     Made at first use, so that a forked worker never shares its parent's sockets.
     """
+    setting = "api_database_url" if wall.stands() else "database_url"
     # Threads that begin at once must not make two, of which one would be forgotten while in use.
     with _making:
-        return _made()
+        if setting not in _pools:
+            _pools[setting] = _make(settings().required(setting))
+        return _pools[setting]
 
 
 def forget_engine() -> None:
-    """Close the pool's connections, and make another pool when one is needed."""
+    """Close the pools' connections, and make other pools when they are needed."""
     with _making:
-        if _made.cache_info().currsize:
-            _made().dispose()
-        _made.cache_clear()
-        autocommitting.cache_clear()
+        for made in _pools.values():
+            made.dispose()
+        _pools.clear()
+        _autocommitting.cache_clear()
 
 
-@cache
-def _made() -> Engine:
+def _make(url: str) -> Engine:
     made = create_engine(
-        settings().required("database_url"),
+        url,
         pool_size=8,
         pool_use_lifo=True,
         max_overflow=8,
@@ -67,6 +72,7 @@ def _made() -> Engine:
     )
     event.listen(made, "checkin", _note_return)
     event.listen(made, "checkout", _check_idle)
+    event.listen(made, "checkout", _name_tenant)
     return made
 
 
@@ -85,6 +91,20 @@ def _check_idle(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
         engine().dialect.do_ping(connection)
     except engine().dialect.dbapi.Error as error:  # type: ignore[union-attr]
         raise DisconnectionError from error
+
+
+def _name_tenant(connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+    """Tell the server for whom this connection asks, where it does not know it from before."""
+    claim = wall.claim() if wall.stands() else None
+    if claim is None or claim == record.info.get("claim", wall.NOBODY):
+        return
+    try:
+        connection.autocommit = True  # outside of any transaction: no rollback takes it back
+        connection.execute("SELECT set_config('atelier.tenant', %s, false)", (claim,))
+        connection.autocommit = False
+    except engine().dialect.dbapi.Error as error:  # type: ignore[union-attr]
+        raise DisconnectionError from error
+    record.info["claim"] = claim
 
 
 @contextmanager
@@ -106,11 +126,11 @@ def reading() -> Iterator[Session]:
     """A session that only reads: each statement stands for itself, which saves the round trips of
     BEGIN and COMMIT. What it sees may change between two statements, as in `transaction`.
     """
-    with Session(autocommitting(), expire_on_commit=False) as session:
+    with Session(_autocommitting(engine()), expire_on_commit=False) as session:
         yield session
 
 
 @cache
-def autocommitting() -> Engine:
+def _autocommitting(pool: Engine) -> Engine:
     """The same pool; its connections are handed out without a transaction."""
-    return engine().execution_options(isolation_level="AUTOCOMMIT")
+    return pool.execution_options(isolation_level="AUTOCOMMIT")

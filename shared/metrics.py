@@ -13,6 +13,7 @@ from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from shared import wall
 from shared.db import transaction
 from shared.services import metrics as kept
 
@@ -87,7 +88,11 @@ class _Flusher:
                 self._told = dict(self._samples())
             self.pid = os.getpid()
             self._ended.clear()
-            self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+            # As the same role of the database as who starts it.
+            role = (wall.asked_for(),)
+            self._thread = threading.Thread(
+                target=self._run, args=role, name="metrics", daemon=True
+            )
             self._thread.start()
 
     def stop(self) -> None:
@@ -109,7 +114,8 @@ class _Flusher:
                 kept.add(session, new)
             self._told = now
 
-    def _run(self) -> None:
+    def _run(self, tenant_id: str | None) -> None:
+        wall.ask_for(tenant_id)
         while not self._ended.wait(_EVERY_S):
             try:
                 self.flush()

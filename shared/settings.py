@@ -10,6 +10,7 @@ from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -44,6 +45,12 @@ class Settings(BaseSettings):
         None,
         repr=False,  # it holds a password, as the next one does
         description="PostgreSQL 15 or later; absent: `atelier up` starts its own.",
+    )
+    api_database_url: str | None = Field(
+        None,
+        description="The same database by a role of the API's own, which sees one tenant's rows at "
+        "a time; absent: the API sees them all, and its services alone keep tenants apart. "
+        "`atelier up` makes one.",
     )
     redis_url: str | None = Field(
         None,
@@ -196,7 +203,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with file: or s3://")
         return value
 
-    @field_validator("database_url")
+    @field_validator("database_url", "api_database_url")
     @classmethod
     def _one_driver(cls, value: str | None) -> str | None:
         if value is None:
@@ -205,6 +212,13 @@ class Settings(BaseSettings):
         if not separator or scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
             raise ValueError("must be a postgresql:// address")
         return f"postgresql+psycopg://{rest}"
+
+    @field_validator("api_database_url")
+    @classmethod
+    def _with_role_and_password(cls, value: str | None) -> str | None:
+        if value is not None and not (urlsplit(value).username and urlsplit(value).password):
+            raise ValueError("must name a role and its password")
+        return value
 
     @field_validator("secret_key")
     @classmethod

@@ -39,6 +39,7 @@ def urls() -> Iterator[Urls]:
     home.chmod(0o711)
     with engines(home) as found:
         os.environ["ATELIER_DATABASE_URL"] = str(found.database)
+        os.environ["ATELIER_API_DATABASE_URL"] = str(found.api_database)
         os.environ["ATELIER_REDIS_URL"] = str(found.redis)
         forget_settings()
         upgrade()

@@ -10,9 +10,10 @@ from flask_login import user_logged_in, user_logged_out
 from flask_security import RoleMixin, Security, UserMixin
 from flask_security.datastore import UserDatastore
 from flask_security.utils import hash_password
-from sqlalchemy import func, select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from shared import wall
 from shared.db import reading, transaction
 from shared.errors import Conflict, Invalid
 from shared.ids import new_id
@@ -22,7 +23,11 @@ from shared.states import Role
 from shared.tables.user import User
 
 _PASSWORD_BYTES = 12
-_FOUND_BY = frozenset({"email", "fs_uniquifier"})
+_FIND = {
+    name: select(User).from_statement(text(f"SELECT * FROM wall.person_of_{found_by}(:value)"))
+    for name, found_by in (("email", "email"), ("fs_uniquifier", "session"))
+}
+"""How people are found before it is known whose tenant they are; emails in small letters."""
 
 
 @dataclass
@@ -58,17 +63,19 @@ class People(UserDatastore):
 
     def find_user(self, case_insensitive: bool = False, **by: Any) -> Person | None:
         (name, value), *_ = by.items()
-        if name not in _FOUND_BY:
+        if name not in _FIND:
             return None
-        column = getattr(User, name)
-        matches = func.lower(column) == value.lower() if case_insensitive else column == value
-        with reading() as session:
-            user = session.scalar(select(User).where(matches))
-        return _person(user) if user is not None else None
+        with wall.asking_for(wall.WHOEVER), reading() as session:
+            user = session.scalar(_FIND[name], {"value": value})
+        if user is None:
+            return None
+        if name == "fs_uniquifier":
+            wall.ask_for(user.tenant_id)  # it stands in a session: the request is this person's
+        return _person(user)
 
     def put(self, person: Person) -> Person:
         """Write what Flask-Security changes: a password hashed anew with newer parameters."""
-        with transaction() as session:
+        with wall.asking_for(person.tenant_id), transaction() as session:
             session.execute(
                 update(User).where(User.id == person.id).values(password=person.password)
             )

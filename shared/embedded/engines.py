@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shared.embedded import postgres as postgres_engine
@@ -24,6 +24,7 @@ from shared.embedded.home import (
 from shared.embedded.ports import kept_port
 from shared.embedded.process import Process, Program, stop_all
 from shared.embedded.reach import reachable
+from shared.embedded.roles import for_api, make_api_role
 
 # After a crash PostgreSQL first replays its log, of up to 8 GB.
 START_LIMIT_S = 600.0
@@ -34,6 +35,7 @@ POLL_S = 0.02
 class Urls:
     database: str | None  # for SQLAlchemy; None when no PostgreSQL was wanted
     redis: str | None
+    api_database: str | None = None  # the same database, for the API's own role
 
 
 @dataclass
@@ -82,9 +84,11 @@ def started(
 
     running = Engines(Urls(None, None), [])
     try:
-        database = _postgres(home, account, running, cancelled) if postgres else None
-        broker = _valkey(home, account, running, cancelled) if valkey else None
-        running.urls = Urls(database, broker)
+        if postgres:
+            running.urls = _postgres(home, account, running, cancelled)
+        if valkey:
+            broker = _valkey(home, account, running, cancelled)
+            running.urls = replace(running.urls, redis=broker)
         yield running
     finally:
         for process in reversed(running.processes):
@@ -93,7 +97,7 @@ def started(
 
 def _postgres(
     home: Home, account: Account | None, running: Engines, cancelled: Callable[[], bool]
-) -> str:
+) -> Urls:
     binaries = reachable(find_postgres(), account, home)
     postgres_engine.prepare(home, binaries, account)
 
@@ -101,7 +105,9 @@ def _postgres(
         return postgres_engine.program(home, binaries, account, port)
 
     port = _start(postgres_engine.NAME, describe, home, running, cancelled)
-    return postgres_engine.url(home, port).replace("postgresql://", "postgresql+psycopg://", 1)
+    make_api_role(home, port)
+    address = postgres_engine.url(home, port).replace("postgresql://", "postgresql+psycopg://", 1)
+    return Urls(address, None, for_api(home, port))
 
 
 def _valkey(

@@ -41,7 +41,9 @@ def serve(
                     ) as engines,
                 ):
                     urls = Urls(
-                        database_url or engines.urls.database, redis_url or engines.urls.redis
+                        database_url or engines.urls.database,
+                        redis_url or engines.urls.redis,
+                        engines.urls.api_database,
                     )
                     with stop.interrupting():
                         group = programs(urls)

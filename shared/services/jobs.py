@@ -242,7 +242,7 @@ def list_jobs(session: Session, tenant_id: str, cursor: Cursor, only: Filter) ->
 
 _AHEAD = text("""
     SELECT coalesce(sum(least(other.queued, mine.queued)), 0)
-    FROM flows mine JOIN flows other ON other.lane = mine.lane
+    FROM flows mine JOIN wall.flows_of_all other ON other.lane = mine.lane
     WHERE mine.lane = :lane AND mine.tenant_id = :tenant
 """)
 

@@ -15,7 +15,7 @@ _WAITING = text("""
         (SELECT coalesce(sum(queued), 0) FROM jobs WHERE tenant_id = :tenant
             AND state NOT IN ('succeeded', 'partial', 'failed', 'cancelled', 'expired')) AS items,
         (SELECT max_queued FROM tenants WHERE id = :tenant) AS max_items
-    FROM flows
+    FROM wall.flows_of_all
 """)
 
 _STORED = text("""

@@ -33,6 +33,7 @@ class Flow(Base):
     __tablename__ = "flows"
     __table_args__ = (
         UniqueConstraint("lane", "tenant_id"),
+        Index("flows_by_tenant", "tenant_id"),
         {"postgresql_with": {"fillfactor": "50"}},
     )
 

@@ -258,7 +258,7 @@ def test_without_a_database_the_process_lives_but_is_not_ready(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as away:
-        away.setenv("ATELIER_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+        away.setenv("ATELIER_API_DATABASE_URL", "postgresql://nobody:at@127.0.0.1:1/nothing")
         forget_settings()
         ok(api.get("/api/v1/health/live"))
         response = api.get("/api/v1/health/ready")

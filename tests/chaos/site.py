@@ -160,6 +160,7 @@ def site(s3: Ceph) -> Iterator[Site]:
             {
                 "ATELIER_HOME": str(folder / "home"),
                 "ATELIER_DATABASE_URL": found.database_url,
+                "ATELIER_API_DATABASE_URL": str(engines.urls.api_database),
                 "ATELIER_REDIS_URL": redis_url._replace(
                     netloc=redis_url.netloc.replace(str(redis_url.port), str(redis.port))
                 ).geturl(),

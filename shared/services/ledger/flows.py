@@ -36,7 +36,7 @@ MOVED_FLOWS = """
                 WHEN locked.queued > 0 OR change.queued <= 0 THEN locked.vtime
                 ELSE greatest(locked.vtime, (
                     SELECT coalesce(min(vtime) FILTER (WHERE other.queued > 0), max(vtime))
-                    FROM flows other WHERE other.lane = locked.lane))
+                    FROM wall.flows_of_all other WHERE other.lane = locked.lane))
             END
         FROM flow_changes AS change, locked_flows AS locked, tenants
         WHERE flows.id = change.id AND locked.id = change.id AND tenants.id = locked.tenant_id

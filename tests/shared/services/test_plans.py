@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import event, text
 
+from shared import wall
 from shared.db import engine, reading, transaction
 from shared.services import (
     budgets,
@@ -179,10 +180,33 @@ HOT = (
 )
 
 
+OF_THE_API = (
+    accept,
+    look_at_a_job,
+    list_what_belongs_to_a_job,
+    list_outputs,
+    cancel,
+    look_at_the_lanes,
+)
+
+
 @pytest.mark.parametrize("act", HOT, ids=lambda act: act.__name__)
 def test_no_large_table_is_read_in_full(crowded: Tenant, act: Callable[[Tenant], None]) -> None:
+    assert_finds_by_index(act, crowded)
+
+
+@pytest.mark.parametrize("act", OF_THE_API, ids=lambda act: act.__name__)
+def test_nor_is_one_behind_the_wall_between_tenants(
+    crowded: Tenant, act: Callable[[Tenant], None]
+) -> None:
+    with wall.asking_for(crowded.id):
+        assert_finds_by_index(act, crowded)
+
+
+def assert_finds_by_index(act: Callable[[Tenant], None], tenant: Tenant) -> None:
+    """Nothing of what is done reads a large table in full."""
     with caught() as statements:
-        act(crowded)
+        act(tenant)
     explainable = [each for each in statements if _can_be_explained(each[0])]
     assert explainable
 
