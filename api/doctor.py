@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from migrations.commands import current, head
+from shared import wall
 from shared.db import reading
 from shared.errors import AtelierError
 from shared.ids import new_id
@@ -29,6 +30,8 @@ _OLDEST_POSTGRES = 15
 _CLOCK_S = 60.0
 
 _NOW = text("SELECT extract(epoch FROM clock_timestamp())")
+_SOMEBODY = "tenant_of_the_doctor"
+_NAMED = text("SELECT wall.tenant(), row_security_active('jobs')")
 _DEAD_ROWS = text("""
     SELECT relname, n_dead_tup FROM pg_stat_user_tables
     WHERE relname IN ('queue', 'items', 'jobs', 'flows', 'leases')
@@ -84,6 +87,15 @@ def _database() -> str:
     if found != head():
         raise Fault(f"its tables are at {found}, this code needs {head()}: atelier migrate")
     return f"PostgreSQL {version} answers; its tables are at {found}"
+
+
+def _wall() -> str:
+    if settings().api_database_url is None:
+        return "there is none: the API's services alone keep tenants apart"
+    with wall.asking_for(_SOMEBODY), reading() as session:
+        if session.execute(_NAMED).one() != (_SOMEBODY, True):
+            raise Fault("the API's role sees the rows of all tenants; run atelier migrate")
+    return "the API sees the rows of one tenant at a time"
 
 
 def _clock() -> str:
@@ -165,6 +177,7 @@ LOOKS: dict[str, Callable[[], str]] = {
     "packages": _packages,
     "disk": _disk,
     "database": _database,
+    "wall": _wall,
     "clock": _clock,
     "redis": _redis,
     "storage": _storage,

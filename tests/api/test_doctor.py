@@ -2,7 +2,8 @@
 
 import pytest
 
-from api.doctor import LOOKS, Fault
+from api.doctor import LOOKS, Fault, examine
+from migrations.roles import admit_api
 from shared.tables.tenant import Tenant
 from tests.ledger import execute, submit
 
@@ -26,6 +27,19 @@ def test_a_counter_that_is_wrong_is_found_with_the_row_and_what_to_do(tenant: Te
         LOOKS["ledger"]()
     assert job.id in caught.value.message
     assert "keep a dump" in caught.value.message
+
+
+def test_a_key_of_the_apis_role_that_the_database_does_not_have_is_found(tenant: Tenant) -> None:
+    assert LOOKS["wall"]() == "the API sees the rows of one tenant at a time"
+    try:
+        execute("UPDATE wall.keys SET key = 'another'")
+
+        (finding,) = (each for each in examine() if each.what == "wall")
+        assert not finding.ok
+        assert "after a change of its password: atelier migrate" in finding.told
+    finally:
+        admit_api()
+    assert LOOKS["wall"]() == "the API sees the rows of one tenant at a time"
 
 
 def test_a_clock_that_is_far_off_is_found(monkeypatch: pytest.MonkeyPatch, tenant: Tenant) -> None:

@@ -27,6 +27,7 @@ NOT_PASSED_ON = {
     "host",
     "port",
     "database_url",
+    "api_database_url",
     "redis_url",
     "storage_url",
     "s3_endpoint",

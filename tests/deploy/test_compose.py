@@ -138,6 +138,7 @@ def test_secrets_go_only_where_they_are_used(services: dict[str, dict[str, Any]]
         }
 
     assert holders("POSTGRES_PASSWORD") == {"postgres"}
+    assert holders("API_DATABASE_PASSWORD") == {"postgres", "migrate", "api"}
     assert holders("ATELIER_SECRET_KEY") == {"api"}
     assert holders("VALKEY_PASSWORD") == {"valkey", "api", "sweeper"} | WORKERS
     assert "migrate" not in holders("ATELIER_S3_SECRET_KEY")

@@ -1,8 +1,6 @@
 """Migrations: they make exactly the tables of the code, and go back and forth with rows in them."""
 
 import datetime
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -11,16 +9,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Engine, create_engine, insert, inspect, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Column, Engine, insert, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from migrations.commands import config, downgrade, upgrade
-from shared.db import engine
-from shared.embedded.engines import Urls
 from shared.errors import Permanent
 from shared.tables.metadata import metadata
-from tests.settings import forget_settings
 
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()]
 """Newest first."""
@@ -37,33 +31,6 @@ VALUES: dict[type, Any] = {
     datetime.date: datetime.datetime.now(datetime.UTC).date(),
     datetime.datetime: datetime.datetime.now(datetime.UTC),
 }
-
-
-@pytest.fixture
-def empty(urls: Urls, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """An empty database beside the tests' own, which the settings name while the test runs."""
-    name = f"migrations_{uuid4().hex}"
-    with _server(urls) as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    url = make_url(str(urls.database)).set(database=name)
-    with monkeypatch.context() as changed:
-        changed.setenv("ATELIER_DATABASE_URL", url.render_as_string(hide_password=False))
-        forget_settings()
-        yield engine()
-        engine().dispose()
-    forget_settings()
-    with _server(urls) as connection:
-        # Without FORCE, which may not end an autovacuum; this waits for it instead.
-        connection.execute(text(f"DROP DATABASE {name}"))
-
-
-@contextmanager
-def _server(urls: Urls) -> Iterator[Any]:
-    url = make_url(str(urls.database)).set(drivername="postgresql+psycopg")
-    server = create_engine(url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        yield connection
-    server.dispose()
 
 
 def differences(database: Engine) -> list[Any]:

@@ -93,6 +93,43 @@ def test_a_second_start_has_the_same_addresses_rows_and_keys(old_home):
             assert client.get("hint") == b"7"
 
 
+def test_the_apis_role_is_one_that_owns_nothing(old_home):
+    with engines(old_home, valkey=False) as urls:
+        role = "SELECT session_user, rolsuper, rolcreaterole, rolcreatedb, rolbypassrls"
+        assert query(urls.api_database, f"{role} FROM pg_roles WHERE rolname = session_user") == [
+            ("atelier_api", False, False, False, False)
+        ]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            query(urls.api_database, "SET ROLE atelier")
+
+
+def test_data_of_before_the_apis_role_get_one(old_home):
+    superuser = (old_home / "secrets" / "database_superuser_password").read_text()
+    with engines(old_home, valkey=False) as urls:
+        port = urlsplit(urls.database).port
+        query(
+            f"postgresql://postgres:{superuser}@127.0.0.1:{port}/postgres", "DROP ROLE atelier_api"
+        )
+    (old_home / "secrets" / "api_database_password").unlink()
+
+    with engines(old_home, valkey=False) as urls:
+        assert query(urls.api_database, "SELECT session_user") == [("atelier_api",)]
+
+
+def test_a_password_of_the_apis_role_that_was_lost_is_made_anew(old_home):
+    (old_home / "secrets" / "api_database_password").unlink()
+
+    with engines(old_home, valkey=False) as urls:
+        assert query(urls.api_database, "SELECT 1") == [(1,)]
+
+
+def test_without_the_superusers_password_the_remedy_is_said(old_home):
+    (old_home / "secrets" / "database_superuser_password").write_text("another")
+
+    with pytest.raises(EngineFailed, match="database_superuser_password"):
+        engines(old_home, valkey=False).__enter__()
+
+
 def test_an_engine_that_is_not_wanted_is_not_started(home):
     with engines(home, postgres=False) as urls:
         assert urls.database is None

@@ -1,0 +1,92 @@
+"""The API behind the wall: a service that forgets the tenant still shows nothing of another's."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from shared import wall
+from shared.db import reading
+from shared.errors import NotFound
+from shared.services import jobs, outputs
+from shared.tables.job import Job
+from shared.tables.output import Output
+from tests.api.client import JOBS, Api, ok, refused
+from tests.ledger import add_other_tenant, submit
+from tests.settings import forget_settings
+
+pytestmark = pytest.mark.usefixtures("stand_in")
+
+
+@pytest.fixture
+def careless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services that look for jobs and outputs of whoever it is."""
+
+    def get(table: Any) -> Any:
+        def found(session: Session, _: str, id_: str) -> Any:
+            row = session.scalar(select(table).where(table.id == id_))
+            if row is None:
+                raise NotFound(f"No {id_!r}.")
+            return row
+
+        return found
+
+    monkeypatch.setattr(jobs, "get", get(Job))
+    monkeypatch.setattr(outputs, "get", get(Output))
+
+
+@pytest.mark.usefixtures("careless")
+def test_the_wall_answers_404_where_a_service_forgets_the_tenant(api: Api, stranger: Api) -> None:
+    job = api.run({"n": 1})
+    (output,) = ok(api.get(f"{JOBS}/{job['id']}/outputs"))["data"]
+    paths = [f"{JOBS}/{job['id']}", f"{JOBS}/{job['id']}/events", f"/api/v1/outputs/{output['id']}"]
+
+    for path in paths:
+        ok(api.get(path))
+        refused(stranger.get(path), 404)
+    for action in ("cancel", "pause", "resume", "retry"):
+        refused(stranger.post(f"{JOBS}/{job['id']}/{action}"), 404)
+
+
+@pytest.mark.usefixtures("careless")
+def test_without_a_role_of_the_apis_own_only_the_services_stand(
+    api: Api, stranger: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = api.submit({})
+    with monkeypatch.context() as as_owner:
+        as_owner.delenv("ATELIER_API_DATABASE_URL")
+        forget_settings()
+
+        ok(api.get(f"{JOBS}/{job['id']}"))
+        # What was taken from the service is not there: nothing else keeps it from the stranger.
+        ok(stranger.get(f"{JOBS}/{job['id']}"))
+    forget_settings()
+
+
+def test_requests_are_served_by_the_apis_role_and_what_comes_after_is_not(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roles = []
+
+    def list_jobs(session: Session, *others: Any) -> Any:
+        roles.append(session.execute(text("SELECT session_user")).scalar_one())
+        return real(session, *others)
+
+    real = jobs.list_jobs
+    monkeypatch.setattr(jobs, "list_jobs", list_jobs)
+    ok(api.get(JOBS))
+
+    assert roles == ["atelier_api"]
+    assert wall.asked_for() is wall.OWNER
+    with reading() as session:
+        assert session.execute(text("SELECT session_user")).scalar_one() == "atelier"
+
+
+def test_a_position_counts_what_waits_of_others_without_showing_it(api: Api, stranger: Api) -> None:
+    submit(add_other_tenant("crowd"), [{}] * 5)
+
+    job = api.submit(*[{}] * 2)
+
+    assert job["position"] == 4
+    assert ok(stranger.get(JOBS))["data"] == []
