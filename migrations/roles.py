@@ -11,7 +11,7 @@ from shared.settings import settings
 OF_TENANTS = "SELECT, INSERT, UPDATE, DELETE"
 """On the tables that the wall guards, and that are not named here."""
 GRANTS = {
-    # A column that nobody reads twice: who may write none may not lock the row.
+    # To lock a tenant's row, a role must be allowed to write some column of it: a harmless one.
     "tenants": "SELECT, UPDATE (created_at)",
     "verdicts": "SELECT, INSERT",
     "leases": None,
