@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     )
     api_database_url: str | None = Field(
         None,
+        repr=False,
         description="The same database by a role of the API's own, which sees one tenant's rows at "
         "a time; absent: the API sees them all, and its services alone keep tenants apart. "
         "`atelier up` makes one.",

@@ -1,19 +1,22 @@
 """The API behind the wall: a service that forgets the tenant still shows nothing of another's."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from api.walled import Walled
+from shared import metrics as counting
 from shared import wall
 from shared.db import reading
 from shared.errors import NotFound
-from shared.services import jobs, outputs
+from shared.services import jobs, metrics, outputs
 from shared.tables.job import Job
 from shared.tables.output import Output
 from tests.api.client import JOBS, Api, ok, refused
-from tests.ledger import add_other_tenant, submit
+from tests.ledger import add_other_tenant, execute, submit
 from tests.settings import forget_settings
 
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -90,3 +93,38 @@ def test_a_position_counts_what_waits_of_others_without_showing_it(api: Api, str
 
     assert job["position"] == 4
     assert ok(stranger.get(JOBS))["data"] == []
+
+
+def test_a_streams_parts_and_its_end_ask_for_the_requests_tenant() -> None:
+    told = []
+
+    def application(*_: Any) -> Iterator[bytes]:
+        wall.ask_for("a")
+
+        def parts() -> Iterator[bytes]:
+            try:
+                yield str(wall.asked_for()).encode()
+            finally:
+                told.append(wall.asked_for())
+
+        return parts()
+
+    parts = Walled(application)({}, None)
+    assert wall.asked_for() is wall.OWNER
+    assert next(iter(parts)) == b"a"
+    parts.close()
+
+    assert told == ["a"]
+
+
+def test_the_apis_role_adds_what_its_process_has_counted() -> None:
+    counting.flush()
+    execute("DELETE FROM metrics")
+    counting.HINTS.labels("text").inc()
+
+    with wall.asking_for(wall.NOBODY):
+        counting.flush()
+
+    with reading() as session:
+        names = {name for name, _, _ in metrics.counted(session)}
+    assert names == {"atelier_hints_total"}

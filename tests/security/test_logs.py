@@ -140,7 +140,8 @@ def test_passwords_of_engines_that_do_not_answer(
     logged: io.StringIO, api_key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as away:
-        away.setenv("ATELIER_DATABASE_URL", f"postgresql://atelier:{PASSWORD}@{NOWHERE}/atelier")
+        for name in ("ATELIER_DATABASE_URL", "ATELIER_API_DATABASE_URL"):
+            away.setenv(name, f"postgresql://atelier:{PASSWORD}@{NOWHERE}/atelier")
         away.setenv("ATELIER_REDIS_URL", f"redis://:{PASSWORD}@{NOWHERE}/0")
         away.setenv("ATELIER_STORAGE_URL", "s3://bucket")
         away.setenv("ATELIER_S3_ENDPOINT", f"http://{NOWHERE}")

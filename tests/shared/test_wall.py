@@ -10,9 +10,12 @@ from sqlalchemy.orm import Session
 
 from shared import wall
 from shared.db import reading, transaction
+from shared.errors import Permanent
 from shared.services import tenants
+from shared.settings import settings
 from shared.tables.metadata import metadata
 from tests.filling import Row, fill
+from tests.settings import forget_settings
 
 OF_NO_TENANT = {"workers", "paused_lanes", "metrics"}
 """Tables that tell nothing of any tenant. A new one must be added here, on purpose."""
@@ -219,3 +222,15 @@ def test_what_is_told_of_all_tenants_names_none(as_a: Session) -> None:
 
     assert set(flows.keys()) == {"lane", "vtime", "queued"}
     assert len(flows.all()) == 2
+
+
+def test_an_address_without_a_role_or_its_password_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for who in ("", "atelier_api@"):
+        with monkeypatch.context() as changed:
+            changed.setenv("ATELIER_API_DATABASE_URL", f"postgresql://{who}localhost/atelier")
+            forget_settings()
+            with pytest.raises(Permanent, match="must name a role and its password"):
+                settings()
+    forget_settings()
