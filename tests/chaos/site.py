@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 import boto3
 import httpx
 from redis import Redis
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 
 from migrations.commands import upgrade
 from shared.db import engine, transaction
 from shared.embedded.engines import Engines, opened, started
+from shared.embedded.home import secret
 from shared.embedded.process import Process
 from shared.services import workers
 from shared.settings import adopt
@@ -106,7 +107,10 @@ class Site:
             SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE application_name = 'atelier' AND pid <> pg_backend_pid()
         """)
-        administrator = create_engine(self.database_url)
+        # Nobody else may end the connections of both roles.
+        password = secret(self.folder / "home", "database_superuser_password")
+        superuser = make_url(self.database_url).set(username="postgres", password=password)
+        administrator = create_engine(superuser)
         with administrator.connect() as connection:
             count = connection.execute(end).scalar_one()
         administrator.dispose()

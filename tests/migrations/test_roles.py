@@ -1,9 +1,10 @@
 """The API's role: what it is given, and who is refused."""
 
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, make_url, text
 
-from migrations.commands import downgrade, upgrade
+from migrations.commands import config, downgrade, upgrade
 from migrations.roles import admit_api
 from shared.db import engine
 from shared.errors import Permanent
@@ -11,7 +12,11 @@ from shared.settings import settings
 from tests.settings import forget_settings
 
 ROLE = "atelier_api"
-BEFORE = "0010"
+BEFORE = next(
+    str(script.down_revision)
+    for script in ScriptDirectory.from_config(config()).walk_revisions()
+    if script.path.endswith("raise_the_wall.py")
+)
 """The revision before there was a wall."""
 
 
