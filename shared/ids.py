@@ -1,6 +1,7 @@
 """Public ids: a prefix that names the noun, then 26 characters that sort by time of making."""
 
 import re
+from datetime import datetime
 
 from ulid import ULID
 
@@ -29,6 +30,12 @@ ITEM_PREFIX = "item_"
 def new_id(noun: str) -> str:
     """A fresh id such as `job_01kaw3…`."""
     return PREFIXES[noun] + str(ULID()).lower()
+
+
+def first_id(noun: str, moment: datetime) -> str:
+    """Below every id that is made at this moment or later, by the clock of whoever makes it."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return PREFIXES[noun] + str(ULID.from_bytes(milliseconds.to_bytes(6) + bytes(10))).lower()
 
 
 def item_id(number: int) -> str:

@@ -16,7 +16,7 @@ from shared.services.admission import admit
 from shared.services.invalid import invalid
 from shared.services.ledger.accept import NewItem, add_items
 from shared.services.names import check_name, split_reference
-from shared.services.pages import Cursor, Page, page
+from shared.services.pages import Cursor, Page, having, page
 from shared.services.quotas import check_room
 from shared.states import DatasetState, JobKind, JobState, Lane, Modality
 from shared.tables.dataset import Dataset
@@ -169,9 +169,26 @@ def resolve(session: Session, tenant_id: str, reference: str) -> Dataset:
     raise Conflict(f"dataset: {reference!r} is {found[0].state}, not ready", param="dataset")
 
 
-def list_datasets(session: Session, tenant_id: str, cursor: Cursor) -> Page[Dataset]:
+@dataclass(frozen=True)
+class Filter:
+    """Which data sets of a list are wanted."""
+
+    name: str | None = None
+    state: DatasetState | None = None
+    modality: Modality | None = None
+
+
+def list_datasets(
+    session: Session, tenant_id: str, cursor: Cursor, only: Filter | None = None
+) -> Page[Dataset]:
     """A page of a tenant's data sets."""
-    chosen = select(Dataset).where(Dataset.tenant_id == tenant_id)
+    only = only or Filter()
+    wanted = {
+        Dataset.name: only.name,
+        Dataset.state: only.state,
+        Dataset.modality: only.modality,
+    }
+    chosen = having(select(Dataset).where(Dataset.tenant_id == tenant_id), wanted)
     return page(session, chosen, Dataset.id, cursor)
 
 
@@ -184,12 +201,12 @@ class Sheet:
     media_type: str
 
 
-_SHEETS = {"sheet.png": "image/png", "sheet.txt": "text/plain; charset=utf-8"}
+SHEETS = {"sheet.png": "image/png", "sheet.txt": "text/plain; charset=utf-8"}
 
 
 def sheet_of(dataset: Dataset) -> Sheet | None:
     """A data set's sample sheet, if it is ready."""
-    for name, media_type in _SHEETS.items():
+    for name, media_type in SHEETS.items():
         if name in (dataset.prepared or {}):
             return Sheet(f"{dataset.prefix}/{name}", f"{dataset.name}-{name}", media_type)
     return None

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.errors import NotFound
 from shared.services import webhooks
-from shared.services.pages import Cursor, Page, page
+from shared.services.pages import Cursor, Page, having, page
 from shared.states import DeliveryState
 from shared.tables.webhook import Delivery, Webhook, WebhookEvent
 
@@ -104,12 +104,11 @@ def report(session: Session, due: Due, outcome: Outcome, now: datetime) -> None:
 
 
 def list_deliveries(
-    session: Session, webhook: Webhook, cursor: Cursor
+    session: Session, webhook: Webhook, cursor: Cursor, state: DeliveryState | None = None
 ) -> Page[tuple[Delivery, WebhookEvent]]:
     """A page of a webhook's deliveries, each with its event."""
-    found = page(
-        session, select(Delivery).where(Delivery.webhook_id == webhook.id), Delivery.id, cursor
-    )
+    mine = select(Delivery).where(Delivery.webhook_id == webhook.id)
+    found = page(session, having(mine, {Delivery.state: state}), Delivery.id, cursor)
     ids = {delivery.event_id for delivery in found.rows}
     events = {
         event.id: event

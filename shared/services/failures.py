@@ -48,6 +48,7 @@ class Filter:
     item_id: int | None = None
     reason: str | None = None
     ended: bool | None = None
+    kind: FailureKind | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def matching(tenant_id: str, only: Filter) -> list[ColumnElement[bool]]:
         Failure.item_id: only.item_id,
         Failure.reason: only.reason,
         Failure.ended: only.ended,
+        Failure.kind: only.kind,
     }
     return [column == value for column, value in wanted.items() if value is not None]
 

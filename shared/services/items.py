@@ -18,7 +18,7 @@ from shared.errors import Invalid, Permanent
 from shared.family import ItemParams
 from shared.services.invalid import invalid
 from shared.services.ledger.accept import NewItem
-from shared.services.pages import Cursor, Page, page
+from shared.services.pages import Cursor, Page, having, page
 from shared.states import ItemState, Step
 from shared.tables.job import Item, Job
 from shared.tables.model import Model, ModelVersion
@@ -166,9 +166,14 @@ def within(where: str, error: Invalid) -> Invalid:
     return type(error)(f"{where}.{error.message}", param=param)
 
 
-def list_items(session: Session, job: Job, cursor: Cursor) -> Page[Item]:
+def list_items(
+    session: Session, job: Job, cursor: Cursor, state: ItemState | None = None
+) -> Page[Item]:
     """A page of a job's items."""
+    if state is not None and getattr(job, state) == 0:
+        return Page([], has_more=False)
     chosen = select(Item).where(Item.job_id == job.id, Item.step == Step.RUN)
+    chosen = having(chosen, {Item.state: state})
     return page(session, chosen, Item.id, cursor)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import Select, String, cast, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -14,8 +14,8 @@ from shared.errors import Conflict, NotFound
 from shared.family import Family
 from shared.ids import new_id
 from shared.services.names import check_model_name, split_reference
-from shared.services.pages import Cursor, Page, page
-from shared.states import FINAL_JOB_STATES, JobState
+from shared.services.pages import Cursor, Page, having, page
+from shared.states import FINAL_JOB_STATES, JobState, Modality
 from shared.tables.job import Job
 from shared.tables.model import Checkpoint, Model, ModelVersion
 
@@ -128,9 +128,32 @@ def register(
     return version
 
 
-def list_models(session: Session, tenant_id: str, cursor: Cursor) -> Page[Model]:
+def versions_named(tenant_id: str, reference: str) -> Select[str]:
+    """The ids of the versions that `name` or `name@version` means; none, if it means nothing."""
+    name, _, version = reference.partition("@")
+    versions = select(ModelVersion.id).join(Model, Model.id == ModelVersion.model_id)
+    versions = versions.where(Model.tenant_id == tenant_id, Model.name == name)
+    if "@" in reference:
+        versions = versions.where(cast(ModelVersion.version, String) == version)
+    return versions
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which models of a list are wanted."""
+
+    family: str | None = None
+    modality: Modality | None = None
+
+
+def list_models(
+    session: Session, tenant_id: str, cursor: Cursor, only: Filter | None = None
+) -> Page[Model]:
     """A page of a tenant's models."""
-    return page(session, select(Model).where(Model.tenant_id == tenant_id), Model.id, cursor)
+    only = only or Filter()
+    wanted = {Model.family: only.family, Model.modality: only.modality}
+    chosen = having(select(Model).where(Model.tenant_id == tenant_id), wanted)
+    return page(session, chosen, Model.id, cursor)
 
 
 def get(session: Session, tenant_id: str, name: str) -> Model:

@@ -6,7 +6,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from shared.errors import NotFound
-from shared.services.pages import Cursor, Page, page
+from shared.services import models
+from shared.services.pages import ALWAYS, Cursor, Made, Page, having, made_within, page
 from shared.states import OutputState
 from shared.tables.job import Item, Job
 from shared.tables.output import Output
@@ -27,15 +28,20 @@ class Filter:
 
     job_id: str | None = None
     state: OutputState | None = None
+    model: str | None = None
+    """A model's name, or `name@version`."""
+    made: Made = ALWAYS
 
 
 def list_outputs(session: Session, tenant_id: str, cursor: Cursor, only: Filter) -> Page[Output]:
     """A page of a tenant's outputs."""
     chosen = select(Output).where(Output.tenant_id == tenant_id)
-    if only.job_id is not None:
-        chosen = chosen.where(Output.job_id == only.job_id)
-    if only.state is not None:
-        chosen = chosen.where(Output.state == only.state)
+    chosen = having(chosen, {Output.job_id: only.job_id, Output.state: only.state})
+    chosen = made_within(chosen, Output, "output", only.made)
+    if only.model is not None:
+        versions = models.versions_named(tenant_id, only.model)
+        made_by = select(Job.id).where(Job.model_version_id.in_(versions))
+        chosen = chosen.where(Output.job_id.in_(made_by))
     return page(session, chosen, Output.id, cursor)
 
 

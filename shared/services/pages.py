@@ -1,13 +1,20 @@
 """Keyset pages: every list costs the same on its thousandth page as on its first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
 
 from sqlalchemy import Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from shared.ids import first_id
+
 Row = TypeVar("Row")
+
+_CLOCKS_DIFFER = timedelta(hours=1)
+"""An id has the time of the process that made it, `created_at` the database's, at the commit."""
+_LAST = datetime.max.replace(tzinfo=UTC) - _CLOCKS_DIFFER
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,33 @@ class Page(Generic[Row]):
 
     rows: Sequence[Row]
     has_more: bool
+
+
+@dataclass(frozen=True)
+class Made:
+    """When the rows of a list were made: then or later, and before."""
+
+    after: datetime | None = None
+    before: datetime | None = None
+
+
+ALWAYS = Made()
+
+
+def having(chosen: Select[Row], wanted: Mapping[InstrumentedAttribute[Any], Any]) -> Select[Row]:
+    """The rows of `chosen` whose columns have the values wanted of them; None wants nothing."""
+    return chosen.where(*(column == value for column, value in wanted.items() if value is not None))
+
+
+def made_within(chosen: Select[Row], table: Any, noun: str, made: Made) -> Select[Row]:
+    """The rows of `chosen` that were made in time. Ids, which rise with it, bound what is read."""
+    if made.after is not None:
+        lowest = first_id(noun, made.after - _CLOCKS_DIFFER)
+        chosen = chosen.where(table.created_at >= made.after, table.id >= lowest)
+    if made.before is not None:
+        highest = first_id(noun, min(made.before, _LAST) + _CLOCKS_DIFFER)
+        chosen = chosen.where(table.created_at < made.before, table.id < highest)
+    return chosen
 
 
 def page(

@@ -46,6 +46,16 @@ class Job(Base):
                 "deadline IS NOT NULL AND state IN ('validating', 'queued', 'running', 'paused')"
             ),
         ),
+        # For filters of the list. Counters change none of these.
+        Index("jobs_by_state", "tenant_id", "state", "id"),
+        Index("jobs_by_model", "tenant_id", "model", "id"),
+        Index("jobs_by_version", "model_version_id"),
+        Index(
+            "jobs_by_metadata",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_where=text("metadata <> '{}'::jsonb"),
+        ),
         Index("jobs_by_end", "kind", "finished_at"),
         Index(
             "jobs_to_look_through",

@@ -31,6 +31,14 @@ class Output(Base):
         UniqueConstraint("item_id", "index"),
         Index("outputs_by_tenant", "tenant_id", "id"),
         Index("outputs_by_job", "job_id", "id"),
+        # Most are released, and in the index of the tenant soon found.
+        Index(
+            "outputs_unreleased",
+            "tenant_id",
+            "state",
+            "id",
+            postgresql_where=text("state <> 'released'"),
+        ),
         Index("outputs_to_review", "tenant_id", "id", postgresql_where=text("state = 'released'")),
     )
 

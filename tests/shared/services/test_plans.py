@@ -24,8 +24,8 @@ from shared.services import (
     usage,
 )
 from shared.services.ledger import expire, leases, sweep
-from shared.services.pages import Cursor
-from shared.states import Stage
+from shared.services.pages import Cursor, Made
+from shared.states import JobKind, JobState, OutputState, Stage
 from shared.tables.tenant import Tenant
 from tests.ledger import add_other_tenant, execute, finish, look, submit, take
 
@@ -43,6 +43,18 @@ LARGE = {
 """Tables of which no hot statement may read every row."""
 
 Statement = tuple[str, Any]
+
+RARE_JOBS = {
+    jobs.Filter(kind=JobKind.TRAINING): "jobs_by_end",
+    jobs.Filter(state=JobState.FAILED): "jobs_by_state",
+    jobs.Filter(model="none"): "jobs_by_model",
+    jobs.Filter(metadata="customer=acme"): "jobs_by_metadata",
+}
+"""Each with the index that leads to the few there are."""
+RARE_OUTPUTS = {
+    outputs.Filter(state=OutputState.REJECTED): "outputs_unreleased",
+    outputs.Filter(model="none"): "jobs_by_version",
+}
 
 
 @pytest.fixture
@@ -131,6 +143,14 @@ def list_outputs(tenant: Tenant) -> None:
         outputs.list_outputs(session, tenant.id, Cursor(), outputs.Filter())
 
 
+def list_by_what_hardly_any_has(tenant: Tenant) -> None:
+    with reading() as session:
+        for only in RARE_JOBS:
+            jobs.list_jobs(session, tenant.id, Cursor(), only)
+        for output_filter in RARE_OUTPUTS:
+            outputs.list_outputs(session, tenant.id, Cursor(), output_filter)
+
+
 def sweep_through(tenant: Tenant) -> None:
     with transaction() as session:
         sweep.expired_leases(session)
@@ -172,6 +192,7 @@ HOT = (
     look_at_a_job,
     list_what_belongs_to_a_job,
     list_outputs,
+    list_by_what_hardly_any_has,
     sweep_through,
     cancel,
     look_for_deliveries,
@@ -217,6 +238,51 @@ def assert_finds_by_index(act: Callable[[Tenant], None], tenant: Tenant) -> None
 def _can_be_explained(statement: str) -> bool:
     first = statement.split(maxsplit=1)[0].upper()
     return first in {"SELECT", "WITH", "UPDATE", "DELETE", "INSERT"} and "incoming" not in statement
+
+
+def looked_up(statement: Statement) -> dict[str, str]:
+    """The indexes by which a statement finds its rows, in a transaction of a list by metadata, each
+    with what is looked up in it.
+    """
+    with transaction() as session:
+        session.execute(text("SET LOCAL enable_bitmapscan = on"))
+        cursor = session.connection().exec_driver_sql(
+            f"EXPLAIN (FORMAT JSON) {statement[0]}", statement[1]
+        )
+        [plan] = cursor.scalar_one()
+    found = [node for node in nodes(plan["Plan"]) if "Index Name" in node]
+    return {node["Index Name"]: node.get("Index Cond", "") for node in found}
+
+
+@pytest.mark.parametrize("only", RARE_JOBS, ids=str)
+def test_the_few_jobs_that_a_filter_leaves_are_found_by_its_index(
+    crowded: Tenant, only: jobs.Filter
+) -> None:
+    with caught() as statements, transaction() as session:
+        jobs.list_jobs(session, crowded.id, Cursor(), only)
+
+    assert RARE_JOBS[only] in looked_up(statements[-1])
+
+
+@pytest.mark.parametrize("only", RARE_OUTPUTS, ids=str)
+def test_the_few_outputs_that_a_filter_leaves_are_found_by_its_index(
+    crowded: Tenant, only: outputs.Filter
+) -> None:
+    with caught() as statements, reading() as session:
+        outputs.list_outputs(session, crowded.id, Cursor(), only)
+
+    assert RARE_OUTPUTS[only] in looked_up(statements[-1])
+
+
+def test_a_time_bounds_the_ids_that_are_read(crowded: Tenant) -> None:
+    long_ago = Made(before=datetime(2020, 1, 1, tzinfo=UTC))
+    with caught() as statements, reading() as session:
+        jobs.list_jobs(session, crowded.id, Cursor(), jobs.Filter(made=long_ago))
+        outputs.list_outputs(session, crowded.id, Cursor(), outputs.Filter(made=long_ago))
+
+    for statement in statements:
+        (condition,) = looked_up(statement).values()
+        assert "(id)::text <" in condition
 
 
 def test_a_table_that_is_read_in_full_would_be_noticed(crowded: Tenant) -> None:
