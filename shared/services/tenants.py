@@ -5,7 +5,7 @@ import secrets
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
@@ -17,6 +17,7 @@ from shared.states import Scope
 from shared.tables.tenant import Key, Tenant
 
 KEY_PREFIX = "atl_"
+_LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _HINT_LENGTH = 12
 
 # A function, because whose key it is must be known before row-level security shows it. It also
@@ -126,7 +127,7 @@ def rotate_key(
     scopes = [Scope(scope) for scope in old.scopes]
     life = old.expires_at - old.created_at if old.expires_at is not None else None
     old.expires_at = min(old.expires_at or now + overlap, now + overlap)
-    ends_at = now + life if life is not None else None
+    ends_at = now + min(life, _LAST_MOMENT - now) if life is not None else None
     new, secret = add_key(session, tenant_id, old.name, scopes, ends_at, old.max_compute_seconds)
     new.origin_id = old.origin_id or old.id
     session.flush()

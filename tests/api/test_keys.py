@@ -135,6 +135,12 @@ def test_rotating_never_lets_the_old_key_live_longer_and_the_new_one_as_long_as_
     assert shown(api, old)["expires_at"] == pytest.approx(time.time() + 60, abs=30)
 
 
+def test_a_key_that_lives_until_the_last_moment_can_be_rotated(api: Api) -> None:
+    old = make(api, expires_at=253_402_300_799)
+
+    assert rotate(api, old)["expires_at"] == 253_402_300_799
+
+
 def test_a_key_may_rotate_itself(api: Api) -> None:
     admin = make(api, scopes=["admin"])
 
