@@ -7,7 +7,7 @@ from datetime import timedelta
 from flask_openapi import OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from api import auth, errors, headers, limits, requests, surplus
+from api import auth, errors, headers, introduction, limits, requests, surplus
 from api.dashboard.app import add_dashboard
 from api.documentation import add_documentation
 from api.openai import (
@@ -45,8 +45,12 @@ from shared.settings import settings
 INFO = {
     "title": "Atelier",
     "version": "1",
-    "description": "Batches of generation jobs, training jobs and their outputs. Under `/v1` the "
-    "shapes of the OpenAI API; under `/api/v1` everything the system can do.",
+    "description": introduction.TEXT,
+}
+SECURITY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "A key of the tenant: `Authorization: Bearer atl_…`.",
 }
 BLUEPRINTS = (
     files.blueprint,
@@ -79,11 +83,10 @@ def create_app() -> OpenAPI:
     app = OpenAPI(
         __name__,
         info=INFO,
-        security_schemes={"key": {"type": "http", "scheme": "bearer"}},
+        security_schemes={"key": SECURITY},
         validation_error_status=400,
         validation_error_model=errors.ErrorAnswer,
         validation_error_callback=errors.answer_validation,
-        responses={"default": errors.ErrorAnswer},
         doc_ui=False,
         static_folder=None,
         # No files are served there, but Bootstrap-Flask makes its own address of it.

@@ -1,9 +1,10 @@
 """Sending stored bytes: from the storage itself where it can, else streamed through here."""
 
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 from flask import Response, redirect
+from flask_openapi.types import ResponseDict
 from werkzeug.http import dump_options_header
 from werkzeug.wrappers import Response as AnyResponse
 
@@ -13,6 +14,35 @@ _LINK_LIFE_S = 300
 
 INLINE = frozenset({"image/png", "text/plain; charset=utf-8"})
 """What a browser may show on the dashboard's pages. Everything else is a download."""
+
+
+def answers(*media_types: str) -> ResponseDict:
+    """How a route that sends bytes of these media types is described."""
+    disposition = {
+        "description": "`attachment`, and a name for the file.",
+        "schema": {"type": "string"},
+    }
+    location = {
+        "description": f"An address at the storage that holds for {_LINK_LIFE_S} seconds.",
+        "required": True,
+        "schema": {"type": "string", "format": "uri"},
+    }
+    return {
+        200: {
+            "description": "The bytes.",
+            "headers": {"Content-Disposition": disposition},
+            "content": {media_type: {"schema": _schema(media_type)} for media_type in media_types},
+        },
+        302: {
+            "description": "The bytes are at another address; fetch them there without the key.",
+            "headers": {"Location": location},
+        },
+    }
+
+
+def _schema(media_type: str) -> dict[str, Any]:
+    is_text = media_type.startswith("text/")
+    return {"type": "string"} if is_text else {"type": "string", "format": "binary"}
 
 
 def send(key: str, filename: str, media_type: str, *, inline: bool = False) -> AnyResponse:

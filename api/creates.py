@@ -1,7 +1,7 @@
 """Creating things once: a create, its Idempotency-Key and its answer in one transaction."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Response, jsonify, request
 from pydantic import BaseModel
@@ -16,8 +16,15 @@ from shared.states import Lane
 _TRIES = "x-stainless-retry-count"
 """The official SDK's count of its tries, which it sends with every request, and without a key."""
 
+View = TypeVar("View", bound=Callable[..., Any])
 Create = Callable[[Session], tuple[BaseModel, Lane | None]]
 """Makes something; gives its answer and the lane that has work now."""
+
+
+def takes_key(view: View) -> View:
+    """Marks a route that answers an Idempotency-Key, so that its description says so."""
+    view.takes_idempotency_key = True  # type: ignore[attr-defined]
+    return view
 
 
 def once(

@@ -7,7 +7,7 @@ from flask import Blueprint, jsonify, render_template
 from flask_openapi import OpenAPI
 from werkzeug.wrappers import Response as AnyResponse
 
-from api import auth
+from api import auth, description
 
 _SWAGGER = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
 
@@ -15,8 +15,10 @@ _SWAGGER = Path(flask_openapi_swagger.__file__).parent / "templates" / "swagger"
 def add_documentation(app: OpenAPI) -> None:
     """Add both. The page is our own, because the package's holds a script, which no page may."""
 
+    description.complete(app)
+
     def specification() -> AnyResponse:
-        return jsonify(app.api_doc)
+        return jsonify(description.description(app))
 
     def docs() -> str:
         return render_template("docs.html")

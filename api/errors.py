@@ -7,7 +7,7 @@ import psycopg
 from flask import Flask, Response, jsonify, render_template, request
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import exc
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from api import requests
 from api.requests import require_json
@@ -82,7 +82,7 @@ def answer(
 def answer_validation(error: ValidationError) -> Response:
     """The answer to a body, query or form that does not fit its model."""
     fault = invalid(error)
-    if fault.param is None:
+    if fault.param is None and request.method == "POST":
         # No field is at fault but the whole: say first of all when it is not JSON.
         require_json()
     return answer(fault.status, fault.message, fault.code, fault.param)
@@ -128,7 +128,10 @@ def _http(error: HTTPException) -> Response:
     if status < 400:
         return error.get_response()  # type: ignore[return-value]
     code = _HTTP_CODES.get(status, "invalid_request" if status < 500 else "internal")
-    return answer(status, error.description or error.name, code)
+    response = answer(status, error.description or error.name, code)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods is not None:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return response
 
 
 def _unstorable(error: Exception) -> Response:

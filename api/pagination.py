@@ -1,15 +1,24 @@
 """Lists: what a client may ask of one, and the one shape in which every list is answered."""
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from flask import Response, jsonify
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.times import LAST_SECOND
 from shared.errors import Invalid, NotFound
-from shared.services.pages import Cursor, Page
+from shared.ids import ITEM_PREFIX
+from shared.services.pages import Cursor, Made, Page
 
 Row = TypeVar("Row")
+Shown = TypeVar("Shown", bound=BaseModel)
+
+
+ItemId = Annotated[str, Field(pattern=f"^{ITEM_PREFIX}[0-9]{{1,18}}$")]
+AFTER = "The id after which the page begins."
+BEFORE = "The id before which the page ends."
 
 
 class ListQuery(BaseModel):
@@ -17,8 +26,8 @@ class ListQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    after: str | None = Field(None, description="The id after which the page begins.")
-    before: str | None = Field(None, description="The id before which the page ends.")
+    after: str | None = Field(None, description=AFTER)
+    before: str | None = Field(None, description=BEFORE)
     limit: int = Field(20, ge=1, le=100, description="Most rows of the page.")
     order: Literal["asc", "desc"] = Field("desc", description="By time of making.")
 
@@ -32,6 +41,25 @@ class ListQuery(BaseModel):
         )
 
 
+class MadeQuery(ListQuery):
+    """Which page of a list is wanted, of what was made in a time."""
+
+    created_after: int | None = Field(
+        None, ge=0, le=LAST_SECOND, description="Made then or later, in seconds since 1970."
+    )
+    created_before: int | None = Field(
+        None, ge=0, le=LAST_SECOND, description="Made before then, in seconds since 1970."
+    )
+
+    def made(self) -> Made:
+        """The time."""
+        return Made(_moment(self.created_after), _moment(self.created_before))
+
+
+def _moment(second: int | None) -> datetime | None:
+    return None if second is None else datetime.fromtimestamp(second, UTC)
+
+
 def _turn(name: str, id_: str | None, key: Callable[[str], Any]) -> Any:
     """An id as what the list is ordered by; None when absent. Raises Invalid naming the field."""
     if id_ is None:
@@ -42,23 +70,29 @@ def _turn(name: str, id_: str | None, key: Callable[[str], Any]) -> Any:
         raise Invalid(f"{name}: {id_!r} is not an id of this list", param=name) from None
 
 
-class ListAnswer(BaseModel):
-    """One page."""
+class ListAnswer(BaseModel, Generic[Shown]):
+    """One page of rows."""
 
     object: Literal["list"] = "list"
-    data: list[Any]
+    data: list[Shown]
     first_id: str | None
     last_id: str | None
-    has_more: bool
+    has_more: bool = Field(description="Whether there are rows after these, as they are ordered.")
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[Any, ...]) -> str:
+        """`JobList` for a list of `JobAnswer`: what the document calls it."""
+        return f"{params[0].__name__.removesuffix('Answer')}List"
 
 
-def answer_list(found: Page[Row], show: Callable[[Row], BaseModel]) -> Response:
+def answer_list(found: Page[Row], show: Callable[[Row], Shown]) -> Response:
     """A page as JSON, each row as `show` gives it; every such model has an `id`."""
     data = [show(row).model_dump(mode="json") for row in found.rows]
-    page = ListAnswer(
-        data=data,
-        first_id=data[0]["id"] if data else None,
-        last_id=data[-1]["id"] if data else None,
-        has_more=found.has_more,
-    )
-    return jsonify(page.model_dump(mode="json"))
+    page = {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": found.has_more,
+    }
+    return jsonify(page)

@@ -15,14 +15,14 @@ STOPS = tuple(f"\n{role}:" for role in ROLES)
 """Texts that begin another turn."""
 
 
-class TextContent(BaseModel, extra="forbid"):
+class TextContent(BaseModel, extra="forbid", strict=True):
     """A part of a message."""
 
     type: Literal["text"]
     text: str
 
 
-class Message(BaseModel, extra="forbid"):
+class Message(BaseModel, extra="forbid", strict=True):
     """One turn."""
 
     role: Literal["system", "user", "assistant"]

@@ -19,7 +19,7 @@ from shared.tables.output import Output
 class EndpointBody(BaseModel):
     """A request. Fields that cannot change its answer are taken; others are refused by name."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str = Field(description="A model's name, or `name@version`.")
     user: str | None = Field(None, description="Accepted; changes nothing.")

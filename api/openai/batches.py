@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from api.addresses import base_url
 from api.auth import caller, needs
-from api.creates import create_once
+from api.creates import create_once, takes_key
 from api.openai.files import ExpiresAfter
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
@@ -32,7 +32,12 @@ blueprint = APIBlueprint(
     "batches",
     __name__,
     url_prefix="/v1/batches",
-    abp_tags=[Tag(name="batches")],
+    abp_tags=[
+        Tag(
+            name="batches",
+            description="A file of requests to one endpoint, each answered in a result file.",
+        )
+    ],
     abp_security=[{"key": []}],
 )
 
@@ -43,7 +48,19 @@ _LONGEST_S = 7 * 86_400
 class BatchBody(BaseModel):
     """A batch to accept."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "input_file_id": "file-01k9z3n6vq0c8t2w5h7m4r1xjb",
+                    "endpoint": "/v1/chat/completions",
+                    "completion_window": "24h",
+                },
+            ]
+        },
+    )
 
     input_file_id: str = Field(description="A JSONL file of up to 50,000 requests for one model.")
     endpoint: str = Field(description="`/v1/chat/completions`, `/v1/completions`, …")
@@ -174,6 +191,7 @@ def _show_one(session: Session, job: Job) -> BatchAnswer:
 
 @blueprint.post("", responses={200: BatchAnswer}, summary="Submit a batch")
 @needs(Scope.GENERATE)
+@takes_key
 def create_batch(body: BatchBody) -> Response:
     require_json()
     served = endpoint(body.endpoint)
@@ -208,7 +226,7 @@ def _window(told: str) -> timedelta:
     return timedelta(seconds=window_s)
 
 
-@blueprint.get("", responses={200: ListAnswer}, summary="List batches")
+@blueprint.get("", responses={200: ListAnswer[BatchAnswer]}, summary="List batches")
 @needs(Scope.READ)
 def list_batches(query: ListQuery) -> Response:
     with reading() as session:

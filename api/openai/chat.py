@@ -4,7 +4,11 @@ from flask import Response
 from flask_openapi import APIBlueprint, Tag
 
 from api.auth import needs
+from api.creates import takes_key
+from api.description import streams
 from api.openai.calls import call
+from api.openai.streams import CHUNKS
+from api.routes.jobs import JobAnswer
 from shared.endpoints.chat import ENDPOINT, ChatBody, ChatCompletion
 from shared.states import Scope
 
@@ -12,12 +16,18 @@ blueprint = APIBlueprint(
     "chat",
     __name__,
     url_prefix="/v1/chat/completions",
-    abp_tags=[Tag(name="chat")],
+    abp_tags=[
+        Tag(name="chat", description="Conversations continued by a text model, while you wait.")
+    ],
     abp_security=[{"key": []}],
 )
 
 
-@blueprint.post("", responses={200: ChatCompletion}, summary="Reply to a conversation")
+@blueprint.post(
+    "", responses={200: ChatCompletion, 202: JobAnswer}, summary="Reply to a conversation"
+)
 @needs(Scope.GENERATE)
+@takes_key
+@streams(CHUNKS)
 def create_chat_completion(body: ChatBody) -> Response:
     return call(ENDPOINT, body)

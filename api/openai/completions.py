@@ -4,7 +4,11 @@ from flask import Response
 from flask_openapi import APIBlueprint, Tag
 
 from api.auth import needs
+from api.creates import takes_key
+from api.description import streams
 from api.openai.calls import call
+from api.openai.streams import CHUNKS
+from api.routes.jobs import JobAnswer
 from shared.endpoints.completions import ENDPOINT, Completion, CompletionBody
 from shared.states import Scope
 
@@ -12,12 +16,16 @@ blueprint = APIBlueprint(
     "completions",
     __name__,
     url_prefix="/v1/completions",
-    abp_tags=[Tag(name="completions")],
+    abp_tags=[
+        Tag(name="completions", description="Prompts continued by a text model, while you wait.")
+    ],
     abp_security=[{"key": []}],
 )
 
 
-@blueprint.post("", responses={200: Completion}, summary="Continue prompts")
+@blueprint.post("", responses={200: Completion, 202: JobAnswer}, summary="Continue prompts")
 @needs(Scope.GENERATE)
+@takes_key
+@streams(CHUNKS)
 def create_completion(body: CompletionBody) -> Response:
     return call(ENDPOINT, body)

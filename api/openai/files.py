@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.auth import caller, needs
-from api.contents import send
-from api.creates import create_once
+from api.contents import answers, send
+from api.creates import create_once, takes_key
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import SentFile
 from api.times import seconds, seconds_or_none
@@ -26,7 +26,7 @@ blueprint = APIBlueprint(
     "files",
     __name__,
     url_prefix="/v1/files",
-    abp_tags=[Tag(name="files")],
+    abp_tags=[Tag(name="files", description="What is uploaded, and what batches leave behind.")],
     abp_security=[{"key": []}],
 )
 
@@ -42,7 +42,7 @@ Lifetime = Annotated[int, Field(ge=3600, le=2_592_000)]
 class ExpiresAfter(BaseModel):
     """When a file is to be deleted."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     anchor: Literal["created_at"]
     seconds: Lifetime
@@ -121,6 +121,7 @@ def show_file(file: File) -> FileAnswer:
 
 @blueprint.post("", responses={200: FileAnswer}, summary="Upload a file")
 @needs(Scope.TRAIN, Scope.GENERATE)
+@takes_key
 def create_file(form: FileForm) -> Response:
     filename = form.file.filename or "upload"
     limit, lifetime_s = settings().file_limit, form.lifetime_s()
@@ -153,7 +154,7 @@ def create_file(form: FileForm) -> Response:
             storage().delete(file.key)
 
 
-@blueprint.get("", responses={200: ListAnswer}, summary="List files")
+@blueprint.get("", responses={200: ListAnswer[FileAnswer]}, summary="List files")
 @needs(Scope.READ)
 def list_files(query: FilesQuery) -> Response:
     with reading() as session:
@@ -169,9 +170,9 @@ def get_file(path: FilePath) -> Response:
     return jsonify(show_file(file).model_dump(mode="json"))
 
 
-@blueprint.get("/<string:id>/content", summary="Fetch a file's bytes, or a redirect to them")
+@blueprint.get("/<string:id>/content", responses=answers(BINARY), summary="Fetch a file's bytes")
 @needs(Scope.READ)
-def get_content(path: FilePath) -> AnyResponse:
+def get_file_content(path: FilePath) -> AnyResponse:
     with reading() as session:
         file = files.get(session, caller().tenant_id, path.id)
     return send(file.key, file.filename, BINARY)

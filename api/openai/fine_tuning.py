@@ -6,17 +6,19 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
-from api.creates import create_once
+from api.creates import create_once, takes_key
 from api.openai.fine_tuning_bodies import FineTuningJobBody
 from api.openai.fine_tuning_shapes import (
     FineTuningJobAnswer,
+    TuningCheckpointAnswer,
+    TuningEventAnswer,
     show_checkpoint,
     show_tuning,
     show_tuning_event,
 )
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
-from api.routes.events import event_number
+from api.routes.events import EventPageQuery, event_number
 from shared import metrics
 from shared.db import reading, transaction
 from shared.queues import hint
@@ -28,7 +30,7 @@ blueprint = APIBlueprint(
     "fine_tuning",
     __name__,
     url_prefix="/v1/fine_tuning/jobs",
-    abp_tags=[Tag(name="fine-tuning")],
+    abp_tags=[Tag(name="fine-tuning", description="Trainings, in the shape of the OpenAI API.")],
     abp_security=[{"key": []}],
 )
 
@@ -41,6 +43,7 @@ class TuningPath(BaseModel):
 
 @blueprint.post("", responses={200: FineTuningJobAnswer}, summary="Train a model")
 @needs(Scope.TRAIN)
+@takes_key
 def create_fine_tuning_job(body: FineTuningJobBody) -> Response:
     require_json()
     common = jobs.Common(caller().tenant_id, metadata=body.metadata or {}, key_id=caller().key_id)
@@ -70,7 +73,7 @@ def _lane(job: Job) -> Lane:
     return Lane.LIGHT if job.state == JobState.VALIDATING else Lane.TRAINING
 
 
-@blueprint.get("", responses={200: ListAnswer}, summary="List trainings")
+@blueprint.get("", responses={200: ListAnswer[FineTuningJobAnswer]}, summary="List trainings")
 @needs(Scope.READ)
 def list_fine_tuning_jobs(query: ListQuery) -> Response:
     with reading() as session:
@@ -122,10 +125,12 @@ def _answer(session: Session, job: Job) -> Response:
 
 
 @blueprint.get(
-    "/<string:id>/events", responses={200: ListAnswer}, summary="List a training's events"
+    "/<string:id>/events",
+    responses={200: ListAnswer[TuningEventAnswer]},
+    summary="List a training's events",
 )
 @needs(Scope.READ)
-def list_tuning_events(path: TuningPath, query: ListQuery) -> Response:
+def list_tuning_events(path: TuningPath, query: EventPageQuery) -> Response:
     with reading() as session:
         job = fine_tuning.get(session, caller().tenant_id, path.id)
         found = events.list_events(session, job, query.cursor(event_number))
@@ -133,10 +138,12 @@ def list_tuning_events(path: TuningPath, query: ListQuery) -> Response:
 
 
 @blueprint.get(
-    "/<string:id>/checkpoints", responses={200: ListAnswer}, summary="List a training's checkpoints"
+    "/<string:id>/checkpoints",
+    responses={200: ListAnswer[TuningCheckpointAnswer]},
+    summary="List a training's checkpoints",
 )
 @needs(Scope.READ)
-def list_tuning_checkpoints(path: TuningPath, query: ListQuery) -> Response:
+def list_tuning_checkpoints(path: TuningPath, query: EventPageQuery) -> Response:
     with reading() as session:
         job = fine_tuning.get(session, caller().tenant_id, path.id)
         found = checkpoints.list_checkpoints(session, job, query.cursor(event_number))

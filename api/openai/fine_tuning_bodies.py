@@ -20,14 +20,14 @@ def _auto(schema: dict[str, Any]) -> list[Any]:
 class Hyperparameters(BaseModel):
     """OpenAI's three, and any parameter of the family's training; see `/api/v1/families`."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", strict=True)
 
     n_epochs: Annotated[
         int | None,
         Field(ge=1, le=10_000),
         *_auto({"type": "integer", "minimum": 1, "maximum": 10_000}),
     ] = Field(None, description="Passes over the training split; `max_seconds` ends them sooner.")
-    batch_size: Annotated[int | None, *_auto({"type": "integer", "minimum": 1})] = None
+    batch_size: Annotated[int | None, Field(ge=1), *_auto({"type": "integer", "minimum": 1})] = None
     learning_rate_multiplier: Annotated[
         float | None,
         Field(gt=0),
@@ -38,7 +38,7 @@ class Hyperparameters(BaseModel):
 class MethodSettings(BaseModel):
     """How a method is to train."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     hyperparameters: Hyperparameters = Hyperparameters()
 
@@ -46,7 +46,7 @@ class MethodSettings(BaseModel):
 class Method(BaseModel):
     """The way of training, with its settings under its own name."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     type: Literal["supervised", "gan"] = Field(description="Text families, image families.")
     supervised: MethodSettings | None = None
@@ -56,7 +56,7 @@ class Method(BaseModel):
 class FineTuningJobBody(BaseModel):
     """A training to accept."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str = Field(
         description="A family, as `causal_lm`, to start from nothing; or a model to go on from."

@@ -23,7 +23,12 @@ blueprint = APIBlueprint(
     "openai_models",
     __name__,
     url_prefix="/v1/models",
-    abp_tags=[Tag(name="models")],
+    abp_tags=[
+        Tag(
+            name="models",
+            description="What can be asked to generate: names, versions, the one that answers.",
+        )
+    ],
     abp_security=[{"key": []}],
 )
 

@@ -29,6 +29,10 @@ _LOOK_EVERY_S = 1.0
 """How long without a piece until the ledger is asked whether the job is over."""
 _LAST_S = 10.0
 """How long a job may take to be over after its last piece."""
+CHUNKS = (
+    "If `stream` is true: server-sent events, each a chunk of the answer as `data`, the last one "
+    "`[DONE]`."
+)
 _DONE = "data: [DONE]\n\n"
 _ALIVE = ": still at work\n\n"
 """A comment: a client that is gone is found out by writing to it."""

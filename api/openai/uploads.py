@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
-from api.creates import create_once
+from api.creates import create_once, takes_key
 from api.openai.files import ExpiresAfter, FileAnswer, Purpose, show_file
 from api.requests import SentFile, require_json
 from api.times import seconds
@@ -24,7 +24,7 @@ blueprint = APIBlueprint(
     "uploads",
     __name__,
     url_prefix="/v1/uploads",
-    abp_tags=[Tag(name="uploads")],
+    abp_tags=[Tag(name="uploads", description="Files too large for one request, sent in parts.")],
     abp_security=[{"key": []}],
 )
 
@@ -32,7 +32,20 @@ blueprint = APIBlueprint(
 class UploadBody(BaseModel):
     """A file that will come in parts."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "filename": "digits.zip",
+                    "purpose": "fine-tune",
+                    "bytes": 1048576,
+                    "mime_type": "application/zip",
+                },
+            ]
+        },
+    )
 
     filename: str = Field(min_length=1)
     purpose: Purpose = Field(description="`fine-tune` for data sets, `batch` for items.")
@@ -77,7 +90,7 @@ class PartAnswer(BaseModel):
 class CompleteBody(BaseModel):
     """How the parts make the file."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     part_ids: Annotated[list[str], Field(min_length=1, max_length=uploads.MOST_PARTS)] = Field(
         description="In the order of the file."
@@ -114,6 +127,7 @@ def show_part(part: Part) -> PartAnswer:
 
 @blueprint.post("", responses={200: UploadAnswer}, summary="Announce a file that comes in parts")
 @needs(Scope.TRAIN, Scope.GENERATE)
+@takes_key
 def create_upload(body: UploadBody) -> Response:
     require_json()
     lifetime_s = body.expires_after.seconds if body.expires_after is not None else None
@@ -127,6 +141,7 @@ def create_upload(body: UploadBody) -> Response:
 
 @blueprint.post("/<string:id>/parts", responses={200: PartAnswer}, summary="Send a part")
 @needs(Scope.TRAIN, Scope.GENERATE)
+@takes_key
 def create_part(path: UploadPath, form: PartForm) -> Response:
     tenant_id = caller().tenant_id
     with reading() as session:

@@ -36,19 +36,19 @@ class _Waiters:
     """Counts the threads of this process that wait, so that some are left to answer others."""
 
     def __init__(self) -> None:
-        self._waiting = 0
+        self.count = 0
         self._lock = threading.Lock()
 
     def enter(self) -> None:
         """Raises TooManyWaiting."""
         with self._lock:
-            if self._waiting >= MOST_WAITERS:
+            if self.count >= MOST_WAITERS:
                 raise TooManyWaiting
-            self._waiting += 1
+            self.count += 1
 
     def leave(self) -> None:
         with self._lock:
-            self._waiting -= 1
+            self.count -= 1
 
 
 waiters = _Waiters()

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.auth import caller, needs
-from api.contents import send
-from api.creates import create_once
+from api.contents import answers, send
+from api.creates import create_once, takes_key
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.times import seconds
@@ -24,7 +24,12 @@ blueprint = APIBlueprint(
     "datasets",
     __name__,
     url_prefix="/api/v1/datasets",
-    abp_tags=[Tag(name="datasets")],
+    abp_tags=[
+        Tag(
+            name="datasets",
+            description="Files made ready for training: named, versioned, never changed.",
+        )
+    ],
     abp_security=[{"key": []}],
 )
 
@@ -32,11 +37,24 @@ blueprint = APIBlueprint(
 class DatasetBody(BaseModel):
     """A data set to prepare."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "digits",
+                    "modality": "image",
+                    "files": ["file-01k9z3n6vq0c8t2w5h7m4r1xja"],
+                    "options": {"size": 28},
+                },
+            ]
+        },
+    )
 
     name: str = Field(description="A new name, or one that gets a new version.")
-    modality: Modality
-    files: list[str] = Field(description="Ids of uploaded files.", max_length=100)
+    modality: Modality = Field(strict=False)
+    files: list[str] = Field(description="Ids of uploaded files.", min_length=1, max_length=100)
     options: dict[str, Any] = Field({}, description="How to prepare it, by modality.")
 
 
@@ -82,6 +100,7 @@ class DatasetPath(BaseModel):
 
 @blueprint.post("", responses={202: DatasetAnswer}, summary="Prepare a data set from files")
 @needs(Scope.TRAIN)
+@takes_key
 def create_dataset(body: DatasetBody) -> Response:
     require_json()
 
@@ -102,11 +121,20 @@ def create_dataset(body: DatasetBody) -> Response:
     return create_once(202, create)
 
 
-@blueprint.get("", responses={200: ListAnswer}, summary="List data sets")
+class DatasetsQuery(ListQuery):
+    """Which data sets."""
+
+    name: str | None = None
+    state: DatasetState | None = None
+    modality: Modality | None = None
+
+
+@blueprint.get("", responses={200: ListAnswer[DatasetAnswer]}, summary="List data sets")
 @needs(Scope.READ)
-def list_datasets(query: ListQuery) -> Response:
+def list_datasets(query: DatasetsQuery) -> Response:
+    only = datasets.Filter(query.name, query.state, query.modality)
     with reading() as session:
-        found = datasets.list_datasets(session, caller().tenant_id, query.cursor())
+        found = datasets.list_datasets(session, caller().tenant_id, query.cursor(), only)
         return answer_list(found, show_dataset)
 
 
@@ -118,7 +146,11 @@ def get_dataset(path: DatasetPath) -> Response:
     return jsonify(show_dataset(dataset).model_dump(mode="json"))
 
 
-@blueprint.get("/<string:id>/sheet", summary="Fetch a data set's sample sheet")
+@blueprint.get(
+    "/<string:id>/sheet",
+    responses=answers(*datasets.SHEETS.values()),
+    summary="Fetch a data set's sample sheet",
+)
 @needs(Scope.READ)
 def get_sheet(path: DatasetPath) -> AnyResponse:
     with reading() as session:

@@ -1,13 +1,13 @@
 """Failures: why items went wrong, and repeating those that failed for one reason."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import caller, needs
-from api.pagination import ListAnswer, ListQuery, answer_list
+from api.pagination import AFTER, BEFORE, ItemId, ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.times import seconds
 from shared.db import reading, transaction
@@ -22,11 +22,17 @@ blueprint = APIBlueprint(
     "failures",
     __name__,
     url_prefix="/api/v1/failures",
-    abp_tags=[Tag(name="failures")],
+    abp_tags=[
+        Tag(
+            name="failures",
+            description="Why attempts went wrong, and trying again what failed for one reason.",
+        )
+    ],
     abp_security=[{"key": []}],
 )
 
 _ID_PREFIX = "failure_"
+FailureId = Annotated[str, Field(pattern=f"^{_ID_PREFIX}[0-9]{{1,18}}$")]
 
 
 class FailureAnswer(BaseModel):
@@ -66,20 +72,31 @@ class ReasonsAnswer(BaseModel):
 class FailuresQuery(ListQuery):
     """Which failures."""
 
+    after: FailureId | None = Field(None, description=AFTER)
+    before: FailureId | None = Field(None, description=BEFORE)
     job: str | None = None
-    item: str | None = None
+    item: ItemId | None = None
     reason: str | None = None
     ended: bool | None = Field(None, description="Only what ended an item, or only what did not.")
+    kind: FailureKind | None = None
 
 
 class RetryBody(BaseModel):
     """Which failed items to retry: all that match everything that is given."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"reason": "crashed"},
+            ]
+        },
+    )
 
     reason: str | None = Field(None, min_length=1)
     job: str | None = None
-    item: str | None = None
+    item: ItemId | None = None
 
 
 class RetryAnswer(BaseModel):
@@ -107,10 +124,12 @@ def show_failure(failure: Failure) -> FailureAnswer:
     )
 
 
-@blueprint.get("", responses={200: ListAnswer}, summary="List attempts that went wrong")
+@blueprint.get(
+    "", responses={200: ListAnswer[FailureAnswer]}, summary="List attempts that went wrong"
+)
 @needs(Scope.READ)
 def list_failures(query: FailuresQuery) -> Response:
-    only = failures.Filter(query.job, _item(query.item), query.reason, query.ended)
+    only = failures.Filter(query.job, _item(query.item), query.reason, query.ended, query.kind)
     with reading() as session:
         cursor = query.cursor(_number)
         return answer_list(

@@ -18,7 +18,12 @@ blueprint = APIBlueprint(
     "families",
     __name__,
     url_prefix="/api/v1/families",
-    abp_tags=[Tag(name="families")],
+    abp_tags=[
+        Tag(
+            name="families",
+            description="What can be trained and run here, and the parameters that it takes.",
+        )
+    ],
     abp_security=[{"key": []}],
 )
 
@@ -53,7 +58,7 @@ class FamilyPath(BaseModel):
     id: str
 
 
-@blueprint.get("", responses={200: ListAnswer}, summary="List families")
+@blueprint.get("", responses={200: ListAnswer[FamilyAnswer]}, summary="List families")
 @needs(Scope.READ)
 def list_families() -> Response:
     return answer_list(Page(list(catalog.families().values()), has_more=False), show_family)

@@ -11,7 +11,10 @@ from api.auth import public
 from shared.db import transaction
 
 blueprint = APIBlueprint(
-    "health", __name__, url_prefix="/api/v1/health", abp_tags=[Tag(name="health")]
+    "health",
+    __name__,
+    url_prefix="/api/v1/health",
+    abp_tags=[Tag(name="health", description="Whether this process lives and can serve.")],
 )
 
 

@@ -4,16 +4,16 @@ from typing import Any, Literal
 
 from flask import Response
 from flask_openapi import APIBlueprint, Tag
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.auth import caller, needs
-from api.pagination import ListAnswer, ListQuery, answer_list
+from api.pagination import AFTER, BEFORE, ItemId, ListAnswer, ListQuery, answer_list
 from api.routes.jobs import JobPath
 from api.times import seconds_or_none
 from shared.db import reading
 from shared.ids import item_id, item_number
 from shared.services import items, jobs
-from shared.states import Scope
+from shared.states import ItemState, Scope
 from shared.tables.job import Item
 
 blueprint = APIBlueprint(
@@ -33,7 +33,7 @@ class ItemAnswer(BaseModel):
     job: str
     seq: int
     custom_id: str | None
-    state: str
+    state: ItemState
     params: dict[str, Any]
     attempt: int
     error: dict[str, Any] | None
@@ -48,7 +48,7 @@ def show_item(item: Item) -> ItemAnswer:
         job=item.job_id,
         seq=item.seq,
         custom_id=item.custom_id,
-        state=item.state,
+        state=ItemState(item.state),
         params=item.params,
         attempt=item.attempt,
         error=item.error,
@@ -57,9 +57,20 @@ def show_item(item: Item) -> ItemAnswer:
     )
 
 
-@blueprint.get("/<string:id>/items", responses={200: ListAnswer}, summary="List a job's items")
+class ItemsQuery(ListQuery):
+    """Which items."""
+
+    after: ItemId | None = Field(None, description=AFTER)
+    before: ItemId | None = Field(None, description=BEFORE)
+    state: ItemState | None = None
+
+
+@blueprint.get(
+    "/<string:id>/items", responses={200: ListAnswer[ItemAnswer]}, summary="List a job's items"
+)
 @needs(Scope.READ)
-def list_items(path: JobPath, query: ListQuery) -> Response:
+def list_items(path: JobPath, query: ItemsQuery) -> Response:
     with reading() as session:
         job = jobs.get(session, caller().tenant_id, path.id)
-        return answer_list(items.list_items(session, job, query.cursor(item_number)), show_item)
+        found = items.list_items(session, job, query.cursor(item_number), query.state)
+        return answer_list(found, show_item)

@@ -8,11 +8,11 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from api.auth import caller, needs, require
-from api.creates import create_once
-from api.pagination import ListAnswer, ListQuery, answer_list
+from api.creates import create_once, takes_key
+from api.pagination import ListAnswer, ListQuery, MadeQuery, answer_list
 from api.requests import require_json
 from api.routes.estimates import EstimateAnswer, rehearse
-from api.routes.outputs import show_outputs
+from api.routes.outputs import OutputAnswer, show_outputs
 from api.routes.submissions import JobBody, accept
 from api.times import seconds, seconds_or_none
 from shared import metrics
@@ -26,7 +26,12 @@ blueprint = APIBlueprint(
     "jobs",
     __name__,
     url_prefix="/api/v1/jobs",
-    abp_tags=[Tag(name="jobs")],
+    abp_tags=[
+        Tag(
+            name="jobs",
+            description="Work of every kind: submit it, watch it, end it, fetch what it made.",
+        )
+    ],
     abp_security=[{"key": []}],
 )
 
@@ -108,12 +113,15 @@ class JobPath(BaseModel):
     id: str
 
 
-class JobsQuery(ListQuery):
+class JobsQuery(MadeQuery):
     """Which jobs."""
 
     kind: JobKind | None = None
     state: JobState | None = None
-    model: str | None = None
+    model: str | None = Field(None, description="As the job names it.")
+    metadata: str | None = Field(
+        None, description="`name`: whose metadata has it; `name=value`: with this value."
+    )
 
 
 @blueprint.post(
@@ -122,6 +130,7 @@ class JobsQuery(ListQuery):
     summary="Submit a job, or with `dry_run` see what it would take",
 )
 @needs(Scope.GENERATE, Scope.TRAIN)
+@takes_key
 def create_job(body: JobBody) -> Response:
     require_json()
     if body.dry_run:
@@ -148,11 +157,11 @@ def _require_scope_of(job: Job) -> None:
     require(Scope.GENERATE if JobKind(job.kind).has_outputs else Scope.TRAIN)
 
 
-@blueprint.get("", responses={200: ListAnswer}, summary="List jobs")
+@blueprint.get("", responses={200: ListAnswer[JobAnswer]}, summary="List jobs")
 @needs(Scope.READ)
 def list_jobs(query: JobsQuery) -> Response:
-    only = jobs.Filter(query.kind, query.state, query.model)
-    with reading() as session:
+    only = jobs.Filter(query.kind, query.state, query.model, query.made(), query.metadata)
+    with transaction() if query.metadata is not None else reading() as session:
         found = jobs.list_jobs(session, caller().tenant_id, query.cursor(), only)
         return answer_list(found, lambda job: show_job(session, job))
 
@@ -209,9 +218,13 @@ def retry_job(path: JobPath) -> Response:
     return jsonify(answer.model_dump(mode="json"))
 
 
-@blueprint.get("/<string:id>/outputs", responses={200: ListAnswer}, summary="List a job's outputs")
+@blueprint.get(
+    "/<string:id>/outputs",
+    responses={200: ListAnswer[OutputAnswer]},
+    summary="List a job's outputs",
+)
 @needs(Scope.READ)
-def list_outputs(path: JobPath, query: ListQuery) -> Response:
+def list_job_outputs(path: JobPath, query: ListQuery) -> Response:
     tenant_id = caller().tenant_id
     with reading() as session:
         jobs.get(session, tenant_id, path.id)

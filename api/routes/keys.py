@@ -1,7 +1,7 @@
 """API keys: a tenant's own, made by whoever holds the scope `admin`."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 from flask import Response, jsonify, request
 from flask_openapi import APIBlueprint, Tag
@@ -23,7 +23,7 @@ blueprint = APIBlueprint(
     "keys",
     __name__,
     url_prefix="/api/v1/keys",
-    abp_tags=[Tag(name="keys")],
+    abp_tags=[Tag(name="keys", description="Who may call this API, and for what.")],
     abp_security=[{"key": []}],
 )
 
@@ -36,10 +36,18 @@ LARGEST = 2**63 - 1
 class KeyBody(BaseModel):
     """A key to make."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"name": "the shop", "scopes": ["generate", "read"]},
+            ]
+        },
+    )
 
     name: str = Field(min_length=1, max_length=100)
-    scopes: list[Scope] = Field(min_length=1)
+    scopes: list[Annotated[Scope, Field(strict=False)]] = Field(min_length=1)
     expires_at: int | None = Field(
         None,
         ge=0,
@@ -68,7 +76,7 @@ class KeyBody(BaseModel):
 class RotateBody(BaseModel):
     """How to pass from one key to the next."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     overlap_seconds: int = Field(
         _A_DAY_S,
@@ -169,7 +177,7 @@ def _show_once(session: Session, key: Key, secret: str) -> Response:
     return response
 
 
-@blueprint.get("", responses={200: ListAnswer}, summary="List keys")
+@blueprint.get("", responses={200: ListAnswer[KeyAnswer]}, summary="List keys")
 @needs(Scope.ADMIN)
 def list_keys() -> Response:
     with reading() as session:

@@ -65,7 +65,15 @@ class ModelPath(BaseModel):
 class PromoteBody(BaseModel):
     """Which version should answer."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"version": 1},
+            ]
+        },
+    )
 
     version: int = Field(ge=1)
 
@@ -100,11 +108,19 @@ def _detail(session: Session, model: Model) -> Response:
     return jsonify(ModelDetail(**_fields(model), versions=versions).model_dump(mode="json"))
 
 
-@blueprint.get("", responses={200: ListAnswer}, summary="List models")
+class ModelsQuery(ListQuery):
+    """Which models."""
+
+    family: str | None = None
+    modality: Modality | None = None
+
+
+@blueprint.get("", responses={200: ListAnswer[ModelAnswer]}, summary="List models")
 @needs(Scope.READ)
-def list_models(query: ListQuery) -> Response:
+def list_models(query: ModelsQuery) -> Response:
+    only = models.Filter(query.family, query.modality)
     with reading() as session:
-        found = models.list_models(session, caller().tenant_id, query.cursor())
+        found = models.list_models(session, caller().tenant_id, query.cursor(), only)
         return answer_list(found, show_model)
 
 

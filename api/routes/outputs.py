@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
 from api.auth import caller, needs
-from api.contents import send
-from api.pagination import ListAnswer, ListQuery, answer_list
+from api.contents import answers, send
+from api.pagination import ListAnswer, MadeQuery, answer_list
 from api.times import seconds
 from shared.db import reading
 from shared.ids import item_id
@@ -24,7 +24,7 @@ blueprint = APIBlueprint(
     "outputs",
     __name__,
     url_prefix="/api/v1/outputs",
-    abp_tags=[Tag(name="outputs")],
+    abp_tags=[Tag(name="outputs", description="What was generated, with how it came about.")],
     abp_security=[{"key": []}],
 )
 
@@ -85,17 +85,18 @@ class OutputPath(BaseModel):
     id: str
 
 
-class OutputsQuery(ListQuery):
+class OutputsQuery(MadeQuery):
     """Which outputs."""
 
     job: str | None = None
     state: OutputState | None = None
+    model: str | None = Field(None, description="A model's name, or `name@version`.")
 
 
-@blueprint.get("", responses={200: ListAnswer}, summary="List outputs")
+@blueprint.get("", responses={200: ListAnswer[OutputAnswer]}, summary="List outputs")
 @needs(Scope.READ)
 def list_outputs(query: OutputsQuery) -> Response:
-    only = outputs.Filter(query.job, query.state)
+    only = outputs.Filter(query.job, query.state, query.model, query.made())
     with reading() as session:
         found = outputs.list_outputs(session, caller().tenant_id, query.cursor(), only)
         return show_outputs(session, found)
@@ -110,9 +111,13 @@ def get_output(path: OutputPath) -> Response:
         return jsonify(show_output(output, item).model_dump(mode="json"))
 
 
-@blueprint.get("/<string:id>/content", summary="Fetch an output's bytes, or a redirect to them")
+@blueprint.get(
+    "/<string:id>/content",
+    responses=answers(*outputs.EXTENSIONS),
+    summary="Fetch an output's bytes",
+)
 @needs(Scope.READ)
-def get_content(path: OutputPath) -> AnyResponse:
+def get_output_content(path: OutputPath) -> AnyResponse:
     with reading() as session:
         output = outputs.get(session, caller().tenant_id, path.id)
     return send(output.key, outputs.filename(output), output.media_type)

@@ -28,7 +28,7 @@ Metadata = Annotated[
 class ItemBody(BaseModel):
     """One item of a generation job."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     custom_id: str | None = Field(
         None, max_length=255, description="The client's own, unique in the job."
@@ -39,7 +39,28 @@ class ItemBody(BaseModel):
 class JobBody(BaseModel):
     """A job to accept."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "kind": "generation",
+                    "model": "digits",
+                    "items": [{"custom_id": "a", "params": {"label": "7", "n": 4, "seed": 1}}],
+                    "metadata": {"order": "4711"},
+                },
+                {
+                    "kind": "training",
+                    "family": "conditional_gan",
+                    "dataset": "digits",
+                    "model": "digits",
+                    "params": {"max_seconds": 120},
+                },
+                {"kind": "evaluation", "model": "digits", "dataset": "digits"},
+            ]
+        },
+    )
 
     kind: Literal["generation", "embedding", "training", "evaluation"]
     model: str = Field(description="The model to run or evaluate, or the name to train.")

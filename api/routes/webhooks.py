@@ -1,14 +1,14 @@
 """Webhooks: addresses that are told when a job has ended, and the log of what was sent to them."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import caller, needs
-from api.creates import create_once
-from api.pagination import ListAnswer, ListQuery, answer_list
+from api.creates import create_once, takes_key
+from api.pagination import AFTER, BEFORE, ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.times import seconds, seconds_or_none
 from shared.db import reading, transaction
@@ -21,11 +21,17 @@ blueprint = APIBlueprint(
     "webhooks",
     __name__,
     url_prefix="/api/v1/webhooks",
-    abp_tags=[Tag(name="webhooks")],
+    abp_tags=[
+        Tag(
+            name="webhooks",
+            description="Addresses of yours that are called when something has happened.",
+        )
+    ],
     abp_security=[{"key": []}],
 )
 
 _DELIVERY_PREFIX = "delivery_"
+DeliveryId = Annotated[str, Field(pattern=f"^{_DELIVERY_PREFIX}[0-9]{{1,18}}$")]
 EventType = Literal[
     "*",
     "job.completed",
@@ -45,7 +51,18 @@ EventType = Literal[
 class WebhookBody(BaseModel):
     """A webhook to register."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "url": "https://hooks.example.com/atelier",
+                    "events": ["job.completed", "job.failed"],
+                },
+            ]
+        },
+    )
 
     url: str = Field(description="An https address. Redirects are not followed.")
     events: list[EventType] = Field(
@@ -142,6 +159,7 @@ def show_delivery(row: tuple[Delivery, WebhookEvent]) -> DeliveryAnswer:
 
 @blueprint.post("", responses={201: SecretAnswer}, summary="Register a webhook")
 @needs(Scope.ADMIN)
+@takes_key
 def create_webhook(body: WebhookBody) -> Response:
     require_json()
 
@@ -153,7 +171,7 @@ def create_webhook(body: WebhookBody) -> Response:
     return create_once(201, create)
 
 
-@blueprint.get("", responses={200: ListAnswer}, summary="List webhooks")
+@blueprint.get("", responses={200: ListAnswer[WebhookAnswer]}, summary="List webhooks")
 @needs(Scope.READ)
 def list_webhooks(query: ListQuery) -> Response:
     with reading() as session:
@@ -195,15 +213,26 @@ def enable_webhook(path: WebhookPath) -> Response:
         return jsonify(show_webhook(webhook).model_dump(mode="json"))
 
 
+class DeliveriesQuery(ListQuery):
+    """Which deliveries."""
+
+    after: DeliveryId | None = Field(None, description=AFTER)
+    before: DeliveryId | None = Field(None, description=BEFORE)
+    state: DeliveryState | None = None
+
+
 @blueprint.get(
-    "/<string:id>/deliveries", responses={200: ListAnswer}, summary="List what was sent to it"
+    "/<string:id>/deliveries",
+    responses={200: ListAnswer[DeliveryAnswer]},
+    summary="List what was sent to it",
 )
 @needs(Scope.READ)
-def list_deliveries(path: WebhookPath, query: ListQuery) -> Response:
+def list_deliveries(path: WebhookPath, query: DeliveriesQuery) -> Response:
     with reading() as session:
         webhook = webhooks.get(session, caller().tenant_id, path.id)
         cursor = query.cursor(_number)
-        return answer_list(deliveries.list_deliveries(session, webhook, cursor), show_delivery)
+        found = deliveries.list_deliveries(session, webhook, cursor, query.state)
+        return answer_list(found, show_delivery)
 
 
 @blueprint.post(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.chat import Message
 from shared.endpoint import Delta, Endpoint, Made
@@ -14,7 +14,7 @@ from shared.states import Modality
 _DEFAULT_TOKENS = 256
 
 
-class ResponseFormat(BaseModel, extra="forbid"):
+class ResponseFormat(BaseModel, extra="forbid", strict=True):
     """The form of the reply; only plain text is served."""
 
     type: Literal["text"]
@@ -22,6 +22,19 @@ class ResponseFormat(BaseModel, extra="forbid"):
 
 class ChatBody(SamplingBody):
     """A conversation to continue."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "stories",
+                    "messages": [{"role": "user", "content": "Tell me of a cat."}],
+                    "max_tokens": 64,
+                    "seed": 1,
+                },
+            ]
+        }
+    )
 
     messages: list[Message] = Field(min_length=1)
     max_completion_tokens: int | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.endpoint import Delta, Endpoint, Made
 from shared.endpoints.sampling import SamplingBody, Usage, usage
@@ -16,6 +16,14 @@ _MOST_PROMPTS = 16
 
 class CompletionBody(SamplingBody):
     """Prompts to continue."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"model": "stories", "prompt": "Once upon a time", "max_tokens": 64, "seed": 1},
+            ]
+        }
+    )
 
     prompt: str | list[str] = Field("", description="One prompt, or up to 16.")
     logprobs: int | None = Field(None, ge=0, le=5)

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.endpoint import Endpoint, EndpointBody, Made
 from shared.errors import Invalid
@@ -14,6 +14,20 @@ from shared.tables.output import Output
 
 class ImagesBody(EndpointBody):
     """Pictures to make."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "digits",
+                    "prompt": "7",
+                    "n": 4,
+                    "seed": 1,
+                    "response_format": "b64_json",
+                },
+            ]
+        }
+    )
 
     prompt: str | None = Field(
         None, description="A label of the model, when `label` is absent; empty: any label."

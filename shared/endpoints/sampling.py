@@ -10,7 +10,7 @@ from shared.errors import Invalid
 from shared.tables.output import Output
 
 
-class StreamOptions(BaseModel, extra="forbid"):
+class StreamOptions(BaseModel, extra="forbid", strict=True):
     """How to stream."""
 
     include_usage: bool = Field(False, description="End with a chunk that counts the tokens.")

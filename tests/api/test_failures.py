@@ -66,5 +66,5 @@ def test_a_retry_of_everything_is_not_a_slip_of_the_pen(api: Api) -> None:
     assert refused(api.post(f"{FAILURES}/retry", {}), 400)["param"] == "reason"
 
 
-def test_an_item_that_is_none_is_not_found(api: Api) -> None:
-    refused(api.post(f"{FAILURES}/retry", {"item": "x"}), 404)
+def test_an_id_that_no_item_has_is_refused(api: Api) -> None:
+    assert refused(api.post(f"{FAILURES}/retry", {"item": "x"}), 400)["param"] == "item"

@@ -1,0 +1,38 @@
+"""How the page of the API begins: keys, jobs, sending again, lists and errors."""
+
+TEXT = """\
+Batches of generation jobs, training jobs and their outputs. Under `/v1` the shapes of the OpenAI
+API, so that its SDK works unchanged; under `/api/v1` everything the system can do.
+
+### Keys
+
+Send `Authorization: Bearer atl_…` with every request. Each operation says which scope its key
+needs; a key with the scope `admin` may do everything, and makes others with `POST /api/v1/keys`.
+What belongs to another tenant is answered as if it did not exist (404).
+
+### Jobs
+
+`POST /api/v1/jobs` answers 202 once the job is safely stored. Ask for it with
+`GET /api/v1/jobs/{id}`, follow it with `GET /api/v1/jobs/{id}/events` and
+`Accept: text/event-stream`, or register a webhook and be called. Its outputs are at
+`GET /api/v1/jobs/{id}/outputs`, their bytes at `GET /api/v1/outputs/{id}/content`.
+
+### Sending a request again
+
+An operation that takes the header `Idempotency-Key` creates nothing twice: the same key with the
+same request gets the same answer for at least a day; with another request it is refused (422).
+After a 5xx, nothing was created. `Retry-After` says in how many seconds to try again.
+
+### Lists
+
+A list answers `data`, `first_id`, `last_id` and `has_more`, newest first. Go on with
+`after={last_id}` while `has_more` is true; `limit` and `order` say how much and in which direction.
+Its other parameters are filters, and together they narrow. Every page costs the same.
+
+### Errors
+
+Whatever is not a success has the body `{"error": {"message", "type", "param", "code"}}`.
+`param` names the field at fault, `code` is one of a published list, `message` says what to do. An
+unknown field or filter is refused with its name. Every answer has the header `x-request-id`; name
+it when you report a fault.
+"""

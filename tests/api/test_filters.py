@@ -1,0 +1,190 @@
+"""Filters of lists: each leaves what it says, together they narrow, unknown ones are refused."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from shared.db import transaction
+from shared.services import events
+from tests.api.client import JOBS, Api, ok, refused, walk
+from tests.ledger import execute
+
+OUTPUTS = "/api/v1/outputs"
+FAULT = {"fault": "refuse"}
+
+pytestmark = pytest.mark.usefixtures("stand_in")
+
+
+def ids(api: Api, path: str, **query: Any) -> set[str]:
+    """The ids of a whole list, read in pages of two."""
+
+    def fetch(**page: Any) -> Any:
+        return api.get(path, limit=2, **query, **page)
+
+    pages: Iterator[list[str]] = walk(fetch)
+    return {id_ for page in pages for id_ in page}
+
+
+class TestJobs:
+    def test_by_state(self, api: Api) -> None:
+        done, failed = api.run({})["id"], api.run(FAULT)["id"]
+        waiting = api.submit({})["id"]
+
+        assert ids(api, JOBS, state="succeeded") == {done}
+        assert ids(api, JOBS, state="failed") == {failed}
+        assert ids(api, JOBS, state="queued") == {waiting}
+        assert ids(api, JOBS, state="paused") == set()
+
+    def test_by_kind_and_model(self, api: Api) -> None:
+        plain = api.submit({})["id"]
+        version = api.submit({}, model="stand-in@1")["id"]
+
+        assert ids(api, JOBS, kind="generation") == {plain, version}
+        assert ids(api, JOBS, kind="training") == set()
+        assert ids(api, JOBS, model="stand-in") == {plain}
+        assert ids(api, JOBS, model="stand-in@1") == {version}
+
+    def test_by_the_time_of_their_making(self, api: Api) -> None:
+        old, new = (api.submit({})["id"] for _ in range(2))
+        execute(
+            f"UPDATE jobs SET created_at = created_at - interval '30 minutes' WHERE id = '{old}'"
+        )
+        moment = ok(api.get(f"{JOBS}/{new}"))["created_at"]
+
+        assert ids(api, JOBS, created_before=moment) == {old}
+        assert ids(api, JOBS, created_after=moment) == {new}
+        assert ids(api, JOBS, created_after=moment - 3600, created_before=moment + 1) == {old, new}
+        assert ids(api, JOBS, created_after=moment + 7200) == set()
+        assert ids(api, JOBS, created_after=0, created_before=253_402_300_799) == {old, new}
+
+    def test_by_metadata(self, api: Api) -> None:
+        acme = api.submit({}, metadata={"customer": "acme", "a=b": "c"})["id"]
+        other = api.submit({}, metadata={"customer": "other"})["id"]
+        api.submit({})
+
+        assert ids(api, JOBS, metadata="customer") == {acme, other}
+        assert ids(api, JOBS, metadata="customer=acme") == {acme}
+        assert ids(api, JOBS, metadata="customer=") == set()
+        assert ids(api, JOBS, metadata="order=acme") == set()
+
+    def test_together_they_narrow(self, api: Api) -> None:
+        wanted = api.run({}, metadata={"customer": "acme"})["id"]
+        api.run(FAULT, metadata={"customer": "acme"})
+        api.run({}, metadata={"customer": "other"})
+
+        assert ids(api, JOBS, metadata="customer=acme", state="succeeded") == {wanted}
+
+
+def test_items_by_state(api: Api) -> None:
+    job = api.run({}, FAULT, {})
+    path = f"{JOBS}/{job['id']}/items"
+
+    assert len(ids(api, path, state="done")) == 2
+    assert len(ids(api, path, state="failed")) == 1
+    assert ids(api, path, state="queued") == set()
+
+
+def test_events_by_type(api: Api) -> None:
+    job = api.submit({})
+    with transaction() as session:
+        for type_ in ("metrics", "progress", "metrics"):
+            events.add_event(session, job["id"], type_, "told")
+    path = f"{JOBS}/{job['id']}/events"
+
+    assert len(ids(api, path, type="metrics")) == 2
+    assert ids(api, path, type="sheet") == set()
+
+
+class TestOutputs:
+    def outputs_of(self, api: Api, job: dict[str, Any]) -> set[str]:
+        return ids(api, f"{JOBS}/{job['id']}/outputs")
+
+    def test_by_model(self, api: Api) -> None:
+        plain, version = api.run({}, {}), api.run({}, model="stand-in@1")
+        both = self.outputs_of(api, plain) | self.outputs_of(api, version)
+
+        assert ids(api, OUTPUTS, model="stand-in") == both
+        assert ids(api, OUTPUTS, model="stand-in@1") == both
+        for none in ("stand-in@2", "stand-in@x", "other", ""):
+            assert ids(api, OUTPUTS, model=none) == set()
+
+    def test_by_state_and_job(self, api: Api) -> None:
+        first, second = api.run({}), api.run({}, {})
+        (approved,) = self.outputs_of(api, first)
+        execute(f"UPDATE outputs SET state = 'approved' WHERE id = '{approved}'")
+
+        assert ids(api, OUTPUTS, state="approved") == {approved}
+        assert ids(api, OUTPUTS, state="released", job=second["id"]) == self.outputs_of(api, second)
+        assert ids(api, OUTPUTS, state="rejected") == set()
+
+    def test_by_the_time_of_their_making(self, api: Api) -> None:
+        (output,) = ok(api.get(f"{JOBS}/{api.run({})['id']}/outputs"))["data"]
+        moment = output["created_at"]
+
+        assert ids(api, OUTPUTS, created_after=moment) == {output["id"]}
+        assert ids(api, OUTPUTS, created_before=moment) == set()
+
+
+def test_models_by_family_and_modality(api: Api) -> None:
+    path = "/api/v1/models"
+
+    assert len(ids(api, path, family="stand_in", modality="text")) == 1
+    assert ids(api, path, family="causal_lm") == set()
+    assert ids(api, path, modality="image") == set()
+
+
+def test_data_sets_by_name_and_state(api: Api) -> None:
+    file_id = ok(api.upload(b"text\na\n", "rows.csv", "fine-tune"))["id"]
+    body = {"name": "rows", "modality": "text", "files": [file_id]}
+    made = ok(api.post("/api/v1/datasets", body), 202)["id"]
+    path = "/api/v1/datasets"
+
+    assert ids(api, path, name="rows", state="preparing", modality="text") == {made}
+    assert ids(api, path, name="other") == set()
+    assert ids(api, path, state="ready") == set()
+    assert ids(api, path, modality="image") == set()
+
+
+def test_failures_by_kind(api: Api) -> None:
+    api.run(FAULT)
+
+    assert len(ids(api, "/api/v1/failures", kind="error")) == 1
+    assert ids(api, "/api/v1/failures", kind="crash") == set()
+
+
+LISTS = (
+    JOBS,
+    OUTPUTS,
+    "/api/v1/models",
+    "/api/v1/datasets",
+    "/api/v1/failures",
+    "/api/v1/webhooks",
+)
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_an_unknown_filter_is_refused_by_name(api: Api, path: str) -> None:
+    error = refused(api.get(path, colour="red"), 400)
+
+    assert (error["param"], error["code"]) == ("colour", "unknown_field")
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        (JOBS, {"created_after": "yesterday"}),
+        (JOBS, {"created_before": -1}),
+        (OUTPUTS, {"state": "lost"}),
+        ("/api/v1/failures", {"item": "7"}),
+        ("/api/v1/failures", {"after": "7"}),
+        ("/api/v1/models", {"modality": "smell"}),
+        ("/api/v1/datasets", {"": "x"}),
+    ],
+)
+def test_a_value_that_a_filter_does_not_take_is_refused_naming_it(
+    api: Api, path: str, query: dict[str, Any]
+) -> None:
+    (name,) = query
+
+    assert refused(api.get(path, **query), 400)["param"] == (name or None)
