@@ -1,5 +1,5 @@
 # What people run here. `make demo` and `make test` do everything on a fresh machine.
-.PHONY: help setup demo up test chaos audit lint format clean
+.PHONY: help setup demo up test chaos contract audit lint format clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -32,6 +32,9 @@ chaos: setup  ## Hurt an installation at random (SECONDS=600 SEED=7) and see tha
 audit: setup  ## Ask pypi.org for known faults of the pinned libraries; not part of `make test`
 	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'; }
 	@$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
+
+contract: setup  ## Try every operation of the API against its description (EXAMPLES=100 of each)
+	@CONTRACT_EXAMPLES=$(or $(EXAMPLES),100) $(BIN)/pytest -q --timeout 14400 tests/api/test_schemathesis.py
 
 lint: setup  ## Check style and types
 	@$(BIN)/ruff check .

@@ -1,0 +1,38 @@
+"""The published description is true of every operation that it names."""
+
+import os
+
+import pytest
+
+from shared.tables.tenant import Tenant
+from tests.api import contract
+from tests.api.client import Api, ok
+from tests.api.furnishing import furnish
+from tests.settings import forget_settings
+
+EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "15"))
+
+
+@pytest.fixture
+def furnished(api: Api, tenant: Tenant, stand_in: str, monkeypatch: pytest.MonkeyPatch) -> Api:
+    """A client of a tenant that has one of most things, whose ids are found in lists."""
+    variables = {"KEY_REQUESTS": "1000000", "ADDRESS_REQUESTS": "1000000", "WAIT_SECONDS": "0.1"}
+    for name, value in variables.items():
+        monkeypatch.setenv(f"ATELIER_{name}", value)
+    forget_settings()
+    furnish(api, tenant.id)
+    ok(api.post("/api/v1/webhooks", {"url": "https://hooks.example.com"}), 201)
+    api.run({"n": 2}, {"fault": "refuse"}, metadata={"customer": "acme"})
+    return api
+
+
+def test_every_operation_keeps_to_its_description(furnished: Api) -> None:
+    key = str(furnished.key)
+    with contract.served(key) as address:
+        report = contract.run(address, key, EXAMPLES)
+
+    assert not report.faults, "\n\n".join(f"{name}\n{said}" for name, said in report.faults.items())
+    assert report.requests > 2000
+    refused_always = [name for name, seen in report.answers.items() if not seen & contract.SUCCESS]
+    # What asks for a thing in a state of its own is seldom reached by chance.
+    assert len(refused_always) < len(report.answers) / 4, refused_always
