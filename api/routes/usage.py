@@ -19,7 +19,12 @@ blueprint = APIBlueprint(
     "usage",
     __name__,
     url_prefix="/api/v1/usage",
-    abp_tags=[Tag(name="usage")],
+    abp_tags=[
+        Tag(
+            name="usage",
+            description="What was used by day, model and key, and what of budgets is left.",
+        )
+    ],
     abp_security=[{"key": []}],
 )
 
