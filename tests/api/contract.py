@@ -26,8 +26,8 @@ from tests.threads import draining, serving
 SUCCESS = frozenset({200, 201, 202, 204, 302})
 _ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "429", "503"]
 _MEANING = ["400", "413", "422"]
-"""What a body's fields mean together, and whether an Idempotency-Key was used before, no schema can
-say.
+"""What a body's fields mean together, or two ends of a period, and whether an Idempotency-Key was
+used before, no schema can say.
 """
 
 _CALLS = "^/v1/(chat/completions|completions|embeddings|images/generations)$"
@@ -83,6 +83,7 @@ def run(address: str, key: str, examples: int) -> Report:
         "checks": {"positive_data_acceptance": {"expected-statuses": _ACCEPTED}},
         "operations": [
             {"include-method": "POST", "checks": posted},
+            {"include-path": "/api/v1/usage", "checks": posted},
             {"include-path-regex": _CALLS, "checks": posted | busy},
         ],
     }
