@@ -7,13 +7,13 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import caller, needs
-from api.creates import create_once, takes_key
+from api.creates import once, takes_key
 from api.pagination import AFTER, BEFORE, ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.times import seconds, seconds_or_none
 from shared.db import reading, transaction
 from shared.errors import NotFound
-from shared.services import deliveries, webhooks
+from shared.services import deliveries, idempotency, webhooks
 from shared.states import DeliveryState, Scope
 from shared.tables.webhook import Delivery, Webhook, WebhookEvent
 
@@ -162,13 +162,19 @@ def show_delivery(row: tuple[Delivery, WebhookEvent]) -> DeliveryAnswer:
 @takes_key
 def create_webhook(body: WebhookBody) -> Response:
     require_json()
+    tenant_id = caller().tenant_id
 
-    def create(session: Any) -> tuple[SecretAnswer, None]:
-        made = webhooks.create(session, caller().tenant_id, body.url, list(body.events))
-        session.refresh(made)
-        return _with_secret(made), None
+    # What is kept under the request's key is the id alone: the secret stays in one place.
+    def create() -> idempotency.Answer:
+        made = webhooks.create(session, tenant_id, body.url, list(body.events))
+        return 201, {"id": made.id}
 
-    return create_once(201, create)
+    with transaction() as session:
+        status, told = once(session, create)
+        answer = _with_secret(webhooks.get(session, tenant_id, told["id"]))
+    response = jsonify(answer.model_dump(mode="json"))
+    response.status_code = status
+    return response
 
 
 @blueprint.get("", responses={200: ListAnswer[WebhookAnswer]}, summary="List webhooks")

@@ -1,7 +1,9 @@
 """Webhooks over HTTP: registered, rotated, deleted; their deliveries listed and replayed."""
 
 import pytest
+from sqlalchemy import text
 
+from shared.db import transaction
 from shared.states import Scope
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, new_key, ok, refused
@@ -100,3 +102,15 @@ def test_only_an_admin_key_registers_webhooks(api: Api, tenant: Tenant) -> None:
 
     refused(reader.post(WEBHOOKS, {"url": URL}), 403)
     assert ok(reader.get(WEBHOOKS))["data"] == []
+
+
+def test_a_repeated_registration_tells_the_secret_again_of_which_no_copy_was_kept(
+    api: Api,
+) -> None:
+    first = ok(api.post(WEBHOOKS, {"url": URL}, idempotency_key="a"), 201)
+
+    assert ok(api.post(WEBHOOKS, {"url": URL}, idempotency_key="a"), 201) == first
+    with transaction() as session:
+        kept = session.execute(text("SELECT answer::text FROM idempotency")).scalar_one()
+    assert first["id"] in kept
+    assert first["secret"] not in kept

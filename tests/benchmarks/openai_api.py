@@ -7,8 +7,6 @@ tests.benchmarks.openai_api
   database that they held, and the API's threads after all clients left in the middle
 * batch_50k_s: from the upload of 50,000 requests until they are in progress, and until the API
   answered; the growth of the API's memory in MiB, and what its answers took meanwhile
-* get_job: requests/s of a job's state, and p99 at half that rate; post_ratio: one-item jobs/s
-  against a bare Flask application that commits one INSERT, in the same run
 """
 
 import json
