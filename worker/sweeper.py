@@ -57,8 +57,12 @@ def expire_jobs() -> None:
     with transaction() as session:
         overdue = expire.overdue_jobs(session)
     for job_id in overdue:
-        with transaction() as session:
-            expire.expire(session, job_id)
+        try:
+            with transaction() as session:
+                expire.expire(session, job_id)
+        except SQLAlchemyError as error:
+            # One that is busy must not hold up the others.
+            log.warning("job %s could not expire, next time again: %s", job_id, error)
 
 
 def restore_hints() -> None:
