@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,8 +24,13 @@ def generated(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     described.write_text(json.dumps(ok(api.get("/openapi.json"))))
     program = Path(sys.executable).with_name("openapi-python-client")
     options = ["--path", described, "--output-path", tmp_path / PACKAGE, "--meta", "none"]
+    # It calls a formatter that is installed beside it, wherever these tests were started from.
+    path = os.pathsep.join([str(program.parent), os.environ["PATH"]])
     made = subprocess.run(
-        [program, "generate", *options, "--fail-on-warning"], capture_output=True, text=True
+        [program, "generate", *options, "--fail-on-warning"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path},
     )
     assert made.returncode == 0, made.stdout + made.stderr
     monkeypatch.syspath_prepend(tmp_path)
