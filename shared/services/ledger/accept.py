@@ -1,6 +1,6 @@
 """Acceptance: a job's items, and what makes them claimable, in the caller's one transaction."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -29,6 +29,12 @@ class NewItem:
     """What of its request shapes only the answer, as JSON."""
 
 
+Row = tuple[int, str | None, str, str, float, str | None]
+"""Of an item: seq, custom_id, params, batch_key, cost, form."""
+
+_FEW = 200
+"""Items that go into a statement as they are: a table for them would cost more than they do."""
+
 # COPY goes to a table of the transaction's own, because Postgres refuses it under row-level
 # security.
 _INCOMING = text("""
@@ -38,19 +44,28 @@ _INCOMING = text("""
 """)
 _EMPTY = text("TRUNCATE incoming")
 
-_CHUNK = 10_000
+_CHUNK = 5_000
 """Items that are queued by one statement."""
 
-_ENQUEUE = text(f"""
+_ENQUEUE = f"""
     WITH added AS (
         INSERT INTO items (job_id, seq, step, custom_id, params, form, flow_id, batch_key, cost)
         SELECT :job, seq, :step, custom_id, params, form, :flow, batch_key, cost
-        FROM incoming ORDER BY seq
+        FROM {{source}} ORDER BY seq
         RETURNING id, batch_key, cost
     )
     INSERT INTO queue (item_id, flow_id, rank, batch_key, cost)
     SELECT id, :flow, (SELECT {RANK} FROM jobs WHERE jobs.id = :job), batch_key, cost FROM added
-""")
+"""
+_ENQUEUE_MANY = text(_ENQUEUE.format(source="incoming"))
+_ENQUEUE_FEW = text(
+    _ENQUEUE.format(
+        source="""unnest(
+            cast(:seqs AS int[]), cast(:custom_ids AS text[]), cast(:params AS jsonb[]),
+            cast(:batch_keys AS text[]), cast(:costs AS real[]), cast(:forms AS jsonb[])
+        ) AS incoming (seq, custom_id, params, batch_key, cost, form)"""
+    )
+)
 
 _GROW = text("""
     UPDATE jobs SET total = total + :count, queued = queued + :count, cost = cost + :cost
@@ -70,7 +85,7 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
     flow = flows.flow_of(session, Lane(job.lane), job.tenant_id)
     count, cost = 0, 0.0
     for chunk in _chunks_ahead(items):
-        _enqueue(session, job, Step.RUN, flow, _rows(chunk, seq + count))
+        _enqueue(session, job, Step.RUN, flow, list(_rows(chunk, seq + count)))
         count += len(chunk)
         cost += sum(item.cost for item in chunk)
     session.execute(_GROW, {"job": job.id, "count": count, "cost": cost})
@@ -96,18 +111,28 @@ def _chunks_ahead(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
             yield chunk
 
 
-def _rows(items: Iterable[NewItem], first: int) -> Iterator[tuple[Any, ...]]:
+def _rows(items: Iterable[NewItem], first: int) -> Iterator[Row]:
     for seq, item in enumerate(items, first):
         yield seq, item.custom_id, item.params, item.batch_key, item.cost, item.form
 
 
-def _enqueue(
-    session: Session, job: Job, step: Step, flow: int, rows: Iterable[tuple[Any, ...]]
-) -> None:
+def _enqueue(session: Session, job: Job, step: Step, flow: int, rows: Sequence[Row]) -> None:
+    names = {"job": job.id, "step": step, "flow": flow}
+    if len(rows) > _FEW:
+        _copy(session, rows)
+        session.execute(_ENQUEUE_MANY, names)
+        return
+    columns = ("seqs", "custom_ids", "params", "batch_keys", "costs", "forms")
+    lists = {
+        name: list(values) for name, values in zip(columns, zip(*rows, strict=True), strict=True)
+    }
+    session.execute(_ENQUEUE_FEW, names | lists)
+
+
+def _copy(session: Session, rows: Iterable[Row]) -> None:
     session.execute(_INCOMING)
     session.execute(_EMPTY)
     connection: Any = session.connection().connection.driver_connection
     with connection.cursor() as cursor, cursor.copy("COPY incoming FROM STDIN") as copy:
         for row in rows:
             copy.write_row(row)
-    session.execute(_ENQUEUE, {"job": job.id, "step": step, "flow": flow})
