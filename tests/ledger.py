@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from shared import catalog
 from shared.db import transaction
 from shared.ids import new_id
-from shared.services import jobs, models, tenants
+from shared.services import jobs, models, submissions, tenants
 from shared.services.items import Wanted
 from shared.services.ledger.claim import Claim, claim
 from shared.services.ledger.commit import Done, NewOutput, Released, commit
@@ -61,7 +61,9 @@ def submit(
     """Accept a generation job, one item for each of `params`."""
     with transaction() as session:
         wanted = [Wanted(each) for each in params]
-        return jobs.create_generation(session, jobs.Common(tenant_id, **common), model, wanted)
+        return submissions.create_generation(
+            session, submissions.Common(tenant_id, **common), model, wanted
+        )
 
 
 OUTPUT = NewOutput(0, "text/plain", "key", 1, "0" * 64, 1, {}, {}, {})

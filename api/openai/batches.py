@@ -23,7 +23,7 @@ from shared.db import reading, transaction
 from shared.endpoints import endpoint
 from shared.errors import Invalid
 from shared.queues import hint
-from shared.services import batches, jobs
+from shared.services import batches, jobs, submissions
 from shared.states import JobState, Lane, Scope
 from shared.statuses import batch_status
 from shared.tables.job import Job
@@ -201,7 +201,7 @@ def create_batch(body: BatchBody) -> Response:
         params["results_live_s"] = body.output_expires_after.seconds
 
     def create(session: Session) -> tuple[BatchAnswer, Lane]:
-        common = jobs.Common(
+        common = submissions.Common(
             caller().tenant_id,
             deadline=deadline,
             metadata=body.metadata or {},

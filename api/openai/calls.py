@@ -23,7 +23,7 @@ from shared.endpoint import Endpoint, EndpointBody, Made
 from shared.endpoints.sampling import SamplingBody
 from shared.errors import AtelierError, Invalid
 from shared.queues import hint
-from shared.services import idempotency, items, jobs, models, outputs
+from shared.services import idempotency, items, jobs, models, outputs, submissions
 from shared.services.items import Wanted
 from shared.states import JobState, Lane
 from shared.storage import read
@@ -65,7 +65,7 @@ def call(endpoint: Endpoint, body: EndpointBody) -> Response:
 
 def _submit(endpoint: Endpoint, body: EndpointBody) -> Job:
     """The job of this call; under an Idempotency-Key that was used before, the job of then."""
-    common = jobs.Common(caller().tenant_id, priority=_PRIORITY, key_id=caller().key_id)
+    common = submissions.Common(caller().tenant_id, priority=_PRIORITY, key_id=caller().key_id)
 
     def create() -> idempotency.Answer:
         return 200, {"job": _create(session, common, endpoint, body).id}
@@ -77,7 +77,9 @@ def _submit(endpoint: Endpoint, body: EndpointBody) -> Job:
     return job
 
 
-def _create(session: Session, common: jobs.Common, endpoint: Endpoint, body: EndpointBody) -> Job:
+def _create(
+    session: Session, common: submissions.Common, endpoint: Endpoint, body: EndpointBody
+) -> Job:
     model, version = models.resolve(session, common.tenant_id, body.model)
     if model.modality != endpoint.modality:
         raise Invalid(
@@ -86,7 +88,7 @@ def _create(session: Session, common: jobs.Common, endpoint: Endpoint, body: End
     form = {"stream": True} if getattr(body, "stream", None) else None
     wanted = [Wanted(params, form=form) for params in body.params(version.config)]
     try:
-        return jobs.create_generation(session, common, body.model, wanted, endpoint.kind)
+        return submissions.create_generation(session, common, body.model, wanted, endpoint.kind)
     except Invalid as error:
         # Callers of this shape know no items: name the field as they sent it.
         message = _ITEM.sub("", error.message)

@@ -22,7 +22,7 @@ from api.routes.events import EventPageQuery, event_number
 from shared import metrics
 from shared.db import reading, transaction
 from shared.queues import hint
-from shared.services import checkpoints, events, fine_tuning, jobs
+from shared.services import checkpoints, events, fine_tuning, jobs, submissions
 from shared.states import JobState, Lane, Scope
 from shared.tables.job import Job
 
@@ -46,7 +46,9 @@ class TuningPath(BaseModel):
 @takes_key
 def create_fine_tuning_job(body: FineTuningJobBody) -> Response:
     require_json()
-    common = jobs.Common(caller().tenant_id, metadata=body.metadata or {}, key_id=caller().key_id)
+    common = submissions.Common(
+        caller().tenant_id, metadata=body.metadata or {}, key_id=caller().key_id
+    )
     where, hyperparameters = body.chosen()
     new = fine_tuning.NewTuning(
         model=body.model,

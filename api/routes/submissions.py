@@ -12,7 +12,7 @@ from api.auth import caller, require
 from api.times import LAST_SECOND
 from shared.errors import Invalid
 from shared.family import Family
-from shared.services import jobs, webhooks
+from shared.services import submissions, webhooks
 from shared.services.invalid import invalid
 from shared.services.items import Fault, Wanted
 from shared.services.names import check_name
@@ -122,11 +122,11 @@ def _generation(session: Session, body: JobBody) -> Job:
             param="dry_run",
         )
     if body.input_file is not None:
-        return jobs.create_generation_from_file(
+        return submissions.create_generation_from_file(
             session, _common(session, body), body.model, body.input_file, JobKind(body.kind)
         )
     items = _Items(body.items or [])
-    return jobs.create_generation(
+    return submissions.create_generation(
         session, _common(session, body), body.model, items, JobKind(body.kind)
     )
 
@@ -155,20 +155,20 @@ def _training(session: Session, body: JobBody) -> Job:
     _refuse(body, "items", "input_file")
     # What a fine-tuning names is that one training's alone.
     check_name(body.model, "model")
-    new = jobs.NewTraining(
+    new = submissions.NewTraining(
         body.family.removeprefix(Family.PREFIX) if body.family is not None else None,
         _required(body, "dataset"),
         body.model,
         body.params or {},
         body.base,
     )
-    return jobs.create_training(session, _common(session, body), new)
+    return submissions.create_training(session, _common(session, body), new)
 
 
 def _evaluation(session: Session, body: JobBody) -> Job:
     require(Scope.TRAIN)
     _refuse(body, "items", "input_file", "family", "base", "params")
-    return jobs.create_evaluation(
+    return submissions.create_evaluation(
         session, _common(session, body), body.model, _required(body, "dataset")
     )
 
@@ -181,11 +181,11 @@ _ACCEPT = {
 }
 
 
-def _common(session: Session, body: JobBody) -> jobs.Common:
+def _common(session: Session, body: JobBody) -> submissions.Common:
     tenant_id = caller().tenant_id
     if body.webhook is not None:
         webhooks.get(session, tenant_id, body.webhook, param="webhook")
-    return jobs.Common(
+    return submissions.Common(
         tenant_id,
         body.priority,
         _deadline(body),

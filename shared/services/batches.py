@@ -13,17 +13,16 @@ from sqlalchemy.orm import Session
 
 from shared.endpoint import Endpoint
 from shared.errors import BudgetSpent, NotFound
-from shared.ids import new_id
 from shared.services import budgets, files
 from shared.services.admission import admit, warn
 from shared.services.events import add_event
 from shared.services.items import Fault, InvalidItems
-from shared.services.jobs import Common
 from shared.services.ledger import settle
 from shared.services.ledger.accept import NewItem, add_items, add_step
 from shared.services.pages import Cursor, Page, page
 from shared.services.prices import price_of
 from shared.services.quotas import check_room
+from shared.services.submissions import Common, new_job
 from shared.services.webhooks import announce
 from shared.states import JobState, Lane, Step
 from shared.tables.job import Event, Job
@@ -57,21 +56,15 @@ def create(
     """
     files.hold(session, common.tenant_id, input_file_id, param="input_file_id")
     check_room(session, common.tenant_id, 1)
-    job = Job(
-        id=new_id("job"),
-        tenant_id=common.tenant_id,
-        key_id=common.key_id,
-        kind=endpoint.kind,
-        state=JobState.VALIDATING,
-        lane=Lane(endpoint.modality),
-        priority=common.priority,
-        deadline=common.deadline,
-        webhook_id=common.webhook_id,
+    job = new_job(
+        common,
+        endpoint.kind,
+        Lane(endpoint.modality),
         endpoint=endpoint.path,
         input_file_id=input_file_id,
         params=params,
-        meta=common.metadata,
     )
+    job.state = JobState.VALIDATING
     session.add(job)
     add_step(session, job, Step.VALIDATE)
     admit(session, job)

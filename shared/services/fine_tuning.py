@@ -13,7 +13,7 @@ from shared.errors import AtelierError, Invalid, NotFound
 from shared.family import MAX_SECONDS, Family
 from shared.ids import PREFIXES, new_id
 from shared.preparation import SIZES
-from shared.services import datasets, files, jobs, models
+from shared.services import datasets, files, jobs, models, submissions
 from shared.services.invalid import invalid
 from shared.services.names import is_tuned_name, split_reference, tuned_name
 from shared.services.pages import Cursor, Page
@@ -45,7 +45,7 @@ class NewTuning:
     seed: int | None = None
 
 
-def create(session: Session, common: jobs.Common, new: NewTuning) -> Job:
+def create(session: Session, common: submissions.Common, new: NewTuning) -> Job:
     """Accept a fine-tuning; a file that is no data set yet becomes one first.
 
     Hint the lanes `light` and `training` after the commit. Raises Invalid, NotFound or Conflict.
@@ -56,8 +56,8 @@ def create(session: Session, common: jobs.Common, new: NewTuning) -> Job:
     name = tuned_name(base_name, new.suffix, new_id("model"))
     dataset = _dataset(session, common, new.training_file, family, base)
     reference = new.model if base is not None else None
-    training = jobs.NewTraining(family.name, dataset.id, name, params, reference)
-    return jobs.create_training(session, common, training, dataset)
+    training = submissions.NewTraining(family.name, dataset.id, name, params, reference)
+    return submissions.create_training(session, common, training, dataset)
 
 
 def method_of(family: Family) -> str:
@@ -112,7 +112,7 @@ def _refuse_said_twice(given: Mapping[str, Any], new: NewTuning) -> None:
 
 def _dataset(
     session: Session,
-    common: jobs.Common,
+    common: submissions.Common,
     reference: str,
     family: Family,
     base: ModelVersion | None,
@@ -135,7 +135,7 @@ def _dataset(
 def _prepared(session: Session, tenant_id: str, reference: str, family: Family) -> Dataset:
     try:
         dataset = datasets.resolve(session, tenant_id, reference)
-        jobs.check_modality(dataset, family)
+        submissions.check_modality(dataset, family)
         return dataset
     except AtelierError as error:
         # The client's word for it is another.

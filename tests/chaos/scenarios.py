@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any
 
 from shared.db import transaction
-from shared.services import files, fine_tuning, jobs, retries, webhooks
+from shared.services import files, fine_tuning, jobs, retries, submissions, webhooks
 from shared.services.ledger import expire, sweep
 from shared.services.ledger.claim import Claim
 from shared.states import Lane
@@ -123,7 +123,7 @@ def a_trainings_file_cannot_be_prepared(tenant: Tenant) -> None:
         session.add(file)
         session.flush()
         new = fine_tuning.NewTuning("causal_lm", file.id, None, {}, ())
-        fine_tuning.create(session, jobs.Common(tenant.id), new)
+        fine_tuning.create(session, submissions.Common(tenant.id), new)
     drain(Lane.LIGHT)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from shared.db import transaction
 from shared.errors import Conflict, NotFound
-from shared.services import files, jobs, outputs, retries
+from shared.services import files, jobs, outputs, retries, submissions
 from shared.services.events import events_of
 from shared.services.pages import Cursor
 from shared.states import Lane
@@ -147,8 +147,8 @@ class TestFiles:
 
     def submit_file(self, file: File) -> Job:
         with transaction() as session:
-            common = jobs.Common(file.tenant_id)
-            return jobs.create_generation_from_file(session, common, "stand-in", file.id)
+            common = submissions.Common(file.tenant_id)
+            return submissions.create_generation_from_file(session, common, "stand-in", file.id)
 
     def let_expire(self) -> None:
         execute("UPDATE files SET expires_at = now()")
@@ -182,8 +182,8 @@ class TestFiles:
         self, tenant: Tenant, file: File
     ) -> None:
         with transaction() as session:
-            common = jobs.Common(tenant.id)
-            jobs.create_generation_from_file(session, common, "stand-in", file.id)
+            common = submissions.Common(tenant.id)
+            submissions.create_generation_from_file(session, common, "stand-in", file.id)
             self.let_expire()
             passing = Thread(target=upkeep.forget_files)
             passing.start()

@@ -14,7 +14,7 @@ from sqlalchemy import select, text
 
 from shared.db import transaction
 from shared.errors import Conflict
-from shared.services import jobs
+from shared.services import jobs, submissions
 from shared.services.items import Wanted
 from shared.services.ledger import leases, sweep
 from shared.services.ledger.claim import Claim
@@ -167,8 +167,8 @@ def accept_jobs(tenant: Tenant, count: int) -> None:
     """Accept jobs of one item each, in one transaction."""
     with transaction() as session:
         for _ in range(count):
-            common = jobs.Common(tenant.id)
-            jobs.create_generation(session, common, "stand-in", [Wanted({})])
+            common = submissions.Common(tenant.id)
+            submissions.create_generation(session, common, "stand-in", [Wanted({})])
 
 
 def claimed_one_by_one(count: int) -> Iterator[Claim]:

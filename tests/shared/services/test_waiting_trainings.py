@@ -9,7 +9,7 @@ import pytest
 
 from shared.db import transaction
 from shared.errors import Conflict
-from shared.services import datasets, fine_tuning, jobs
+from shared.services import datasets, fine_tuning, jobs, submissions
 from shared.services.ledger.claim import Claim
 from shared.services.ledger.commit import Done, Failed, commit
 from shared.services.ledger.trainings import start_waiting
@@ -44,7 +44,7 @@ def wait_for_a_file(tenant: Tenant, number: int) -> Job:
     with transaction() as session:
         session.add(file)
         session.flush()
-        return fine_tuning.create(session, jobs.Common(tenant.id), new)
+        return fine_tuning.create(session, submissions.Common(tenant.id), new)
 
 
 def dataset_of(job: Job) -> Dataset:
