@@ -9,9 +9,11 @@ from sqlalchemy.orm import Session
 
 from api.auth import caller
 from shared.db import transaction
+from shared.errors import AtelierError
 from shared.queues import hint
 from shared.services import idempotency
 from shared.states import Lane
+from shared.storage import storage
 
 _TRIES = "x-stainless-retry-count"
 """The official SDK's count of its tries, which it sends with every request, and without a key."""
@@ -80,4 +82,20 @@ def create_once(status: int, create: Create, asked: Any | None = None) -> Respon
         hint(lane)
     response = jsonify(answer)
     response.status_code = code
+    return response
+
+
+def create_stored(id_: str, key: str, create: Create, asked: Any) -> Response:
+    """Answer a POST whose bytes are stored already, under `key`, and now get the row `id_`.
+
+    They are deleted where it is certain that no row names them: the request was refused, or an
+    earlier one under the same Idempotency-Key was answered. Upkeep finds what is left.
+    """
+    try:
+        response = create_once(200, create, asked)
+    except AtelierError:
+        storage().delete(key)
+        raise
+    if response.get_json()["id"] != id_:
+        storage().delete(key)
     return response

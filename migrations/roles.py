@@ -15,6 +15,8 @@ GRANTS = {
     "tenants": "SELECT, UPDATE (created_at)",
     "verdicts": "SELECT, INSERT",
     "leases": None,
+    "usage": "SELECT",
+    "usage_entries": "SELECT",
     "workers": "SELECT",
     "paused_lanes": "SELECT",
     "metrics": "SELECT, INSERT, UPDATE",
@@ -26,8 +28,10 @@ _GUARDED = text("""
     WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relrowsecurity
 """)
 _UNBOUND = text("""
-    SELECT rolsuper OR rolbypassrls OR pg_has_role(oid, current_user::regrole, 'MEMBER')
-    FROM pg_roles WHERE rolname = :role
+    SELECT bool_or(pg_has_role(api.oid, other.oid, 'MEMBER')) FROM pg_roles api, pg_roles other
+    WHERE api.rolname = :role
+        AND (other.rolsuper OR other.rolbypassrls OR other.rolname = current_user)
+    GROUP BY api.oid
 """)
 _SET_KEY = text("""
     INSERT INTO wall.keys (role, key) VALUES (:role, :key)
@@ -61,7 +65,8 @@ def _check(connection: Connection, role: str) -> None:
     if unbound:
         raise Permanent(
             f"Row-level security does not bind the role {role}, which ATELIER_API_DATABASE_URL "
-            "names: it must be no superuser, not have BYPASSRLS, and not be the tables' owner"
+            "names: it must be no superuser, not have BYPASSRLS, not be the tables' owner, and be "
+            "no member of such a role"
         )
 
 

@@ -6,7 +6,6 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple
-from typing import IO
 
 from sqlalchemy.orm import Session
 
@@ -25,7 +24,7 @@ from shared.tables.file import File
 from shared.tables.job import Job
 from shared.tables.model import Model, ModelVersion
 from worker.lease import Lease
-from worker.lines import Read, Requests, first_model, native, wanted
+from worker.lines import Read, Requests, first_model, lines_of, native, wanted
 from worker.results import error_lines, output_lines
 from worker.work import Conclude
 
@@ -44,10 +43,10 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
         file = files.held(session, item.tenant_id, str(job.input_file_id), param="input_file")
     checked = _Checked()
     try:
-        model, version, read = _reader(job, file)
+        model, version, read = _reader(job, file, lease)
         most = MAX_LINES if job.endpoint is None else MAX_REQUESTS
         with storage().open(file.key) as source:
-            lines = wanted(_watched(source, lease), most, read)
+            lines = wanted(lines_of(source, lease), most, read)
             for new in check_items(lines, job.kind, model, version):
                 checked.add(new)
         if checked.count == 0:
@@ -63,13 +62,15 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
         return lambda session: batches.refuse(session, item.job_id, [fault])
 
     def conclude(session: Session) -> Lane | None:
-        metrics.ACCEPTED.labels(job.lane).inc(checked.count)
-        return batches.start(session, item.job_id, model, version, checked, checked.cost)
+        lane = batches.start(session, item.job_id, model, version, checked, checked.cost)
+        if lane is not None:
+            metrics.ACCEPTED.labels(lane).inc(checked.count)
+        return lane
 
     return conclude
 
 
-def _reader(job: Job, file: File) -> tuple[Model, ModelVersion, Read]:
+def _reader(job: Job, file: File, lease: Lease) -> tuple[Model, ModelVersion, Read]:
     """The model of a job's lines, and how they are read. Raises Invalid."""
     if job.endpoint is None:
         with reading() as session:
@@ -77,7 +78,7 @@ def _reader(job: Job, file: File) -> tuple[Model, ModelVersion, Read]:
         return model, version, native
     served = endpoint(job.endpoint)
     with storage().open(file.key) as source:
-        name = first_model(source)
+        name = first_model(lines_of(source, lease))
     with reading() as session:
         try:
             model, version = models.resolve(session, job.tenant_id, name)
@@ -89,14 +90,6 @@ def _reader(job: Job, file: File) -> tuple[Model, ModelVersion, Read]:
             param="model",
         )
     return model, version, Requests(served, name, version.config)
-
-
-def _watched(source: IO[bytes], lease: Lease) -> Iterator[bytes]:
-    """The file's lines; raises Stopped once the lease should stop."""
-    for number, line in enumerate(source, 1):
-        if number % 1000 == 0:
-            lease.check()
-        yield line
 
 
 class _Checked:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 from pydantic import ValidationError
 
@@ -10,6 +10,7 @@ from shared.endpoint import Endpoint, EndpointBody
 from shared.errors import Invalid, TooLarge
 from shared.services.invalid import UnknownField, invalid
 from shared.services.items import MOST_FAULTS, Fault, InvalidItems, Wanted, within
+from worker.lease import Lease
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_BYTES = 16 * 1024 * 1024
@@ -19,17 +20,30 @@ Read = Callable[[dict[str, Any], int], Wanted]
 """Turns the object of a line, with its number, into an item. Raises Invalid."""
 
 
-def wanted(source: Iterable[bytes], most: int, read: Read) -> Iterator[Wanted | Fault]:
-    """The items of a JSONL file; blank lines and a byte-order mark are passed over.
+def lines_of(source: IO[bytes], lease: Lease) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file with their numbers; blank ones and a byte-order mark are passed over.
 
-    Raises TooLarge past `most` lines.
+    No more of a line is read than a request may have. Raises InvalidItems for a longer one, and
+    Stopped once the lease should stop.
     """
-    for number, raw in enumerate(source, 1):
+    number = 0
+    while raw := source.readline(_MOST_BYTES + 1):
+        number += 1
+        if number % 1000 == 0:
+            lease.check()
+        if len(raw) > _MOST_BYTES:
+            error = Invalid(f"longer than {_MOST_BYTES} bytes")
+            raise InvalidItems([Fault(_at(number, error), number)])
+        line = raw.removeprefix(_BYTE_ORDER_MARK).strip()
+        if line:
+            yield number, line
+
+
+def wanted(lines: Iterable[tuple[int, bytes]], most: int, read: Read) -> Iterator[Wanted | Fault]:
+    """The items of a JSONL file. Raises TooLarge past `most` lines."""
+    for number, line in lines:
         if number > most:
             raise TooLarge(f"input_file: more than {most} lines", param="input_file")
-        line = raw.removeprefix(_BYTE_ORDER_MARK).strip()
-        if not line:
-            continue
         try:
             yield read(_object(line), number)
         except Invalid as error:
@@ -44,11 +58,9 @@ def _at(number: int, error: Invalid) -> Invalid:
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    if len(line) > _MOST_BYTES:
-        raise Invalid(f"longer than {_MOST_BYTES} bytes")
     try:
         value = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise Invalid("must be a JSON object")
@@ -102,15 +114,12 @@ class Requests:
             raise invalid(error, "body") from None
 
 
-def first_model(source: Iterable[bytes]) -> str:
+def first_model(lines: Iterable[tuple[int, bytes]]) -> str:
     """The model that the first request of a batch's input file names. Raises InvalidItems or
     Invalid when none does.
     """
     faults: list[Fault] = []
-    for number, raw in enumerate(source, 1):
-        line = raw.removeprefix(_BYTE_ORDER_MARK).strip()
-        if not line:
-            continue
+    for number, line in lines:
         try:
             return str(_required(_required(_object(line), "body", dict), "model", str))
         except Invalid as error:

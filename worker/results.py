@@ -1,8 +1,9 @@
 """Result files of a job: a line for each item that is done, and for each that is not."""
 
 import json
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -18,23 +19,30 @@ from shared.tables.job import Item, Job
 from shared.tables.output import Output
 from worker.lease import Lease
 
-_AHEAD = 256
-"""Items whose outputs are read at once."""
 _READERS = 16
-
-Done = tuple[Item, list[Output]]
+"""Items whose outputs are read at once; no more of their lines are held."""
 
 
 def output_lines(session: Session, job: Job, lease: Lease, usage: batches.Usage) -> Iterator[str]:
     """A line for each item that is done; adds its tokens to `usage`. Memory stays flat."""
     served = endpoint(job.endpoint) if job.endpoint is not None else None
+
+    def told(item: Item, outputs: list[Output]) -> tuple[str, batches.Usage]:
+        line = _line(job, served, item, outputs)
+        return json.dumps(line, ensure_ascii=False), batches.Usage.of(line)
+
+    reading: deque[Future[tuple[str, batches.Usage]]] = deque()
     done = items.done_items(session, job)
     with ThreadPoolExecutor(_READERS, "results") as pool:
-        while some := list(islice(done, _AHEAD)):
+        for one in islice(done, _READERS):
+            reading.append(pool.submit(told, *one))
+        while reading:
             lease.check()
-            for line in pool.map(lambda one: _line(job, served, *one), some):
-                usage.add(line)
-                yield json.dumps(line, ensure_ascii=False)
+            line, used = reading.popleft().result()
+            usage.add(used)
+            yield line
+            for one in islice(done, 1):
+                reading.append(pool.submit(told, *one))
 
 
 def _line(

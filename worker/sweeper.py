@@ -102,6 +102,7 @@ HOURLY: tuple[Callable[[], None], ...] = (
     upkeep.forget_jobs,
     upkeep.forget_events,
     upkeep.forget_files,
+    upkeep.tidy_files,
     upkeep.tidy_uploads,
 )
 """Passes that walk through the storage."""

@@ -1,9 +1,11 @@
 """Upkeep, hourly: needless checkpoints, objects without rows, jobs past their retention, files
-that expired, what uploads left.
+that expired or have no row, what uploads left.
 """
 
 import logging
+import time
 from collections.abc import Sequence
+from itertools import islice
 
 from sqlalchemy.orm import Session
 
@@ -16,6 +18,9 @@ from shared.storage import remove, storage
 from shared.tables.upload import Upload
 
 log = logging.getLogger(__name__)
+
+_LATE_S = 24 * 3600
+"""No object of a lost request comes later than that."""
 
 
 def tidy_trainings() -> None:
@@ -122,6 +127,22 @@ def forget_files() -> None:
                 key = files.forget(session, file_id)
                 if key is not None:
                     # Before the row is gone for good: should this fail, it is found again.
+                    storage().delete(key)
+
+
+def tidy_files() -> None:
+    """Delete what was stored as a file a day ago and got no row: its request or job was lost."""
+    with reading() as session:
+        everybody = files.tenants(session)
+    for tenant_id in everybody:
+        stored = storage().list(files.folder(tenant_id))
+        old = (one for one in stored if time.time() - one.modified_at > _LATE_S)
+        while keys := [one.key for one in islice(old, ITEMS_PER_FOLDER)]:
+            with reading() as session:
+                named = files.named(session, keys)
+            for key in keys:
+                if key not in named:
+                    log.info("%s belongs to no file; it is deleted", key)
                     storage().delete(key)
 
 

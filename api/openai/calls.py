@@ -15,7 +15,7 @@ from api.addresses import base_url
 from api.auth import caller
 from api.creates import key_of_request, once
 from api.openai import streams
-from api.openai.waiting import NotInTime, cancel, wait, waiter
+from api.openai.waiting import NotInTime, cancel, told_of, wait, waiter
 from api.requests import require_json
 from api.routes.jobs import show_job
 from shared.db import reading, transaction
@@ -68,7 +68,7 @@ def _submit(endpoint: Endpoint, body: EndpointBody) -> Job:
     common = submissions.Common(caller().tenant_id, priority=_PRIORITY, key_id=caller().key_id)
 
     def create() -> idempotency.Answer:
-        return 200, {"job": _create(session, common, endpoint, body).id}
+        return 200, told_of(_create(session, common, endpoint, body))
 
     with transaction() as session:
         _, told = once(session, create)

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from api.auth import caller, needs
 from api.contents import answers, send
-from api.creates import create_once, takes_key
+from api.creates import create_stored, takes_key
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import SentFile
 from api.times import seconds, seconds_or_none
@@ -144,14 +144,7 @@ def create_file(form: FileForm) -> Response:
         "sha256": file.sha256,
         "lifetime_s": lifetime_s,
     }
-    kept = False
-    try:
-        response = create_once(200, create, asked)
-        kept = response.get_json()["id"] == file.id
-        return response
-    finally:
-        if not kept:  # refused, or answered by the file of an earlier request under the same key
-            storage().delete(file.key)
+    return create_stored(file.id, file.key, create, asked)
 
 
 @blueprint.get("", responses={200: ListAnswer[FileAnswer]}, summary="List files")

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import Response
+from sqlalchemy import exc
 
 from api.creates import key_of_request
 from api.errors import detail_of
 from api.openai.waiting import NotInTime, cancel, is_over, wait, waiters
 from shared.endpoint import Delta, Endpoint, Made
 from shared.endpoints.sampling import SamplingBody, usage
-from shared.errors import AtelierError
+from shared.errors import AtelierError, Retryable
 from shared.pieces import Piece, follow
 from shared.settings import settings
 from shared.tables.job import Job
@@ -82,6 +83,13 @@ class _Stream:
 
     def begin(self) -> None:
         """Wait for the first piece, or the end. Raises NotInTime, or what the call failed of."""
+        try:
+            self._await_first()
+        except BaseException:
+            self.pieces.close()
+            raise
+
+    def _await_first(self) -> None:
         give_up_at = time.monotonic() + settings().wait_seconds
         while not self.first:
             self.first = next(self.pieces)
@@ -94,20 +102,28 @@ class _Stream:
 
     def events(self) -> Iterator[str]:
         """The events, until the client has everything."""
-        is_whole = False
         try:
             yield from self._growing()
             yield from self._rest()
-            is_whole = True
             yield _DONE
         except AtelierError as error:
-            is_whole = True  # it has ended; nothing is left to cancel
             yield _event({"error": detail_of(error)})
+        except (exc.OperationalError, exc.TimeoutError) as error:
+            log.error("the database does not answer; a stream of %s ends: %s", self.job.id, error)
+            yield _event({"error": detail_of(Retryable("The database does not answer."))})
+        except GeneratorExit:
+            self._leave()
+            raise
         finally:
             self.pieces.close()
-            if not is_whole:
-                log.info("the client left; job %s is cancelled", self.job.id)
-                cancel(self.job, self.key)
+
+    def _leave(self) -> None:
+        """Cancel what nobody waits for any more. Whatever hinders it, the thread goes on."""
+        log.info("the client left; job %s is cancelled", self.job.id)
+        try:
+            cancel(self.job, self.key)
+        except Exception:
+            log.exception("job %s was not cancelled, though its client left", self.job.id)
 
     def _growing(self) -> Iterator[str]:
         pieces = self.first

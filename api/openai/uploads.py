@@ -8,15 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
-from api.creates import create_once, takes_key
+from api.creates import create_once, create_stored, takes_key
 from api.openai.files import ExpiresAfter, FileAnswer, Purpose, show_file
 from api.requests import SentFile, require_json
 from api.times import seconds
 from shared.db import reading, transaction
-from shared.errors import AtelierError
 from shared.services import assembly, leftovers, uploads
 from shared.states import Scope, UploadState
-from shared.storage import storage
 from shared.tables.file import File
 from shared.tables.upload import Part, Upload
 
@@ -152,14 +150,7 @@ def create_part(path: UploadPath, form: PartForm) -> Response:
         uploads.add_part(session, tenant_id, part)
         return show_part(part), None
 
-    try:
-        response = create_once(200, create, {"sha256": sha256})
-    except AtelierError:
-        storage().delete(part.key)
-        raise
-    if response.get_json()["id"] != part.id:  # an earlier request under the same key was answered
-        storage().delete(part.key)
-    return response
+    return create_stored(part.id, part.key, create, {"sha256": sha256})
 
 
 @blueprint.post(

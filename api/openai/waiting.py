@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from shared.db import reading, transaction
 from shared.errors import Conflict, Retryable
@@ -82,12 +83,18 @@ def is_over(job: Job) -> bool:
         return jobs.get(session, job.tenant_id, job.id).state in FINAL_JOB_STATES
 
 
+def told_of(job: Job) -> dict[str, Any]:
+    """What is kept under a call's key."""
+    return {"job": job.id}
+
+
 def cancel(job: Job, key: str | None) -> bool:
     """Whether it was cancelled; not if it ended just now. Its key may be used again."""
     try:
         with transaction() as session:
             jobs.cancel(session, job.tenant_id, job.id)
-            idempotency.forget(session, job.tenant_id, key)
+            if key is not None:
+                idempotency.forget(session, job.tenant_id, key, told_of(job))
     except Conflict:
         return False
     return True

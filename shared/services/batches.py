@@ -104,11 +104,16 @@ class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
 
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Add those of a line of the output file, if it tells any."""
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> "Usage":
+        """Those of a line of the output file, if it tells any."""
         told = ((line.get("response") or {}).get("body") or {}).get("usage") or {}
-        self.input_tokens += told.get("prompt_tokens", 0)
-        self.output_tokens += told.get("completion_tokens", 0)
+        return cls(told.get("prompt_tokens", 0), told.get("completion_tokens", 0))
+
+    def add(self, other: "Usage") -> None:
+        """Add another's."""
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
 
 
 def start(

@@ -16,6 +16,7 @@ from shared.storage import BINARY, HashingReader, storage
 from shared.tables.dataset import Dataset
 from shared.tables.file import File
 from shared.tables.job import Job
+from shared.tables.tenant import Tenant
 
 _AT_ONCE = 50
 
@@ -53,7 +54,7 @@ def store(
     Memory stays flat. Raises TooLarge past `limit` bytes, Invalid when empty, StorageUnavailable.
     """
     id_ = new_id("file")
-    key = f"{tenant_id}/files/{id_}"
+    key = f"{folder(tenant_id)}{id_}"
     reader = HashingReader(source, limit)
     try:
         storage().put(key, reader, media_type=BINARY)
@@ -145,3 +146,18 @@ def forget(session: Session, id_: str) -> str | None:
     session.execute(select(File.id).where(File.id == id_).with_for_update())
     gone = delete_rows(File).where(File.id == id_, *_EXPIRED).returning(File.key)
     return session.scalar(gone)
+
+
+def folder(tenant_id: str) -> str:
+    """Below which a tenant's files lie in storage, but those that came in parts."""
+    return f"{tenant_id}/files/"
+
+
+def tenants(session: Session) -> Sequence[str]:
+    """The ids of all who may have files."""
+    return session.scalars(select(Tenant.id)).all()
+
+
+def named(session: Session, keys: Sequence[str]) -> set[str]:
+    """Those of these keys that a file's row names."""
+    return set(session.scalars(select(File.key).where(File.key.in_(keys))))

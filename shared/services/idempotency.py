@@ -4,7 +4,8 @@ one.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -67,34 +68,44 @@ def again(
     """
     names = {"tenant": tenant_id, "key": key, "hash": ""}
     mine = (Idempotency.tenant_id == tenant_id) & (Idempotency.key == key)
+    is_recent = Idempotency.created_at > func.now() - _RETRIES_LAST
     if not _claimed(session, names):
-        kept = mine & (Idempotency.created_at > func.now() - _RETRIES_LAST)
-        row = session.scalar(select(Idempotency).where(kept)) if is_retry else None
-        if row is not None:
+        with _briefly(session):
+            held = session.execute(select(Idempotency, is_recent).where(mine).with_for_update())
+        row, recent = held.one_or_none() or (None, False)
+        if row is not None and recent and is_retry:
             return int(row.status or 200), dict(row.answer or {})
-        session.execute(update(Idempotency).where(mine).values(created_at=func.now()))
     answer = create()
-    session.execute(update(Idempotency).where(mine).values(status=answer[0], answer=answer[1]))
+    told = {"status": answer[0], "answer": answer[1], "created_at": func.now()}
+    session.execute(update(Idempotency).where(mine).values(told))
     return answer
 
 
-def forget(session: Session, tenant_id: str, key: str | None) -> None:
-    """Let a key be used again: what was created under it has been undone."""
+def forget(session: Session, tenant_id: str, key: str, answer: dict[str, Any]) -> None:
+    """Let a key be used again: what was created under it, and answered so, has been undone."""
     mine = (Idempotency.tenant_id == tenant_id) & (Idempotency.key == key)
-    session.execute(delete(Idempotency).where(mine))
+    session.execute(delete(Idempotency).where(mine, Idempotency.answer == answer))
 
 
 def _claimed(session: Session, names: dict[str, str]) -> bool:
-    """Insert the key; waits for a transaction that is inserting it, up to a second."""
+    """Insert the key. Raises KeyInFlight."""
+    with _briefly(session):
+        return session.execute(_CLAIM_KEY, names).rowcount == 1  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _briefly(session: Session) -> Iterator[None]:
+    """Wait in the block for a transaction that works under the same key, up to a second. Raises
+    KeyInFlight when it is not over then.
+    """
     session.execute(text("SET LOCAL lock_timeout = '1s'"))
     try:
-        inserted = session.execute(_CLAIM_KEY, names)
+        yield
     except OperationalError as error:
         if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             raise KeyInFlight from None
         raise
     session.execute(text("SET LOCAL lock_timeout = '5s'"))
-    return inserted.rowcount == 1  # type: ignore[attr-defined]
 
 
 def _replay(session: Session, tenant_id: str, key: str, hash_: str) -> Answer:

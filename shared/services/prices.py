@@ -33,7 +33,7 @@ OPEN_JOBS = f"""
     LEFT JOIN prices version ON version.by_version AND version.kind = jobs.kind
         AND version.model_version_id = jobs.model_version_id
     LEFT JOIN prices family ON NOT family.by_version AND family.kind = jobs.kind
-        AND family.family = jobs.family
+        AND family.family IS NOT DISTINCT FROM jobs.family
     WHERE jobs.tenant_id = :tenant
         AND jobs.state NOT IN ('succeeded', 'partial', 'failed', 'cancelled', 'expired')
 """
@@ -41,7 +41,7 @@ OPEN_JOBS = f"""
 
 _PRICE = text(f"""
     SELECT by_version, price, items FROM ({_PRICED}) prices
-    WHERE kind = :kind AND family = :family
+    WHERE kind = :kind AND family IS NOT DISTINCT FROM cast(:family AS text)
         AND (NOT by_version OR model_version_id = :version)
     ORDER BY by_version DESC LIMIT 1
 """)

@@ -19,13 +19,14 @@ _WAITING = text("""
 """)
 
 _STORED = text("""
-    SELECT max_bytes,
+    SELECT max_bytes, CASE WHEN max_bytes IS NULL THEN 0 ELSE
         (SELECT coalesce(sum(bytes), 0) FROM flows WHERE tenant_id = tenants.id)
         + (SELECT coalesce(sum(bytes), 0) FROM files WHERE tenant_id = tenants.id)
         -- An upload that goes on takes all that was announced, before its parts have come.
         + (SELECT coalesce(sum(CASE WHEN state = 'pending' AND expires_at > now()
                 THEN greatest(bytes, stored) ELSE stored END), 0)
-            FROM uploads WHERE tenant_id = tenants.id) AS bytes
+            FROM uploads WHERE tenant_id = tenants.id)
+    END AS bytes
     FROM tenants WHERE id = :tenant
 """)
 _ONE_AT_A_TIME = text("SELECT 1 FROM tenants WHERE id = :tenant FOR NO KEY UPDATE")

@@ -16,7 +16,7 @@ from shared.errors import Conflict, NotFound
 from shared.ids import new_id
 from shared.services.names import is_tuned_name
 from shared.services.pages import Cursor, Page, page
-from shared.states import JobState
+from shared.states import JobKind, JobState
 from shared.statuses import batch_status, tuning_status
 from shared.tables.job import Job
 from shared.tables.webhook import Webhook
@@ -130,7 +130,7 @@ def announce(session: Session, job: Job, state: JobState) -> None:
 def _type_of(job: Job, state: JobState) -> str:
     if job.endpoint is not None:
         return f"batch.{batch_status(job, state)}"
-    if is_tuned_name(job.model or ""):
+    if job.kind == JobKind.TRAINING and is_tuned_name(job.model or ""):
         return f"fine_tuning.job.{tuning_status(state)}"
     return _TYPE_OF[state]
 

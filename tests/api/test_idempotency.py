@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import text
 
+from shared.db import transaction
+from shared.services import idempotency
 from shared.states import Scope
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, new_key, new_tenant, ok, refused
@@ -132,6 +135,30 @@ class TestKeyless:
         ok(api.post(JOBS, BODY, x_stainless_retry_count="1"), 202)
 
         assert number_of_jobs(api) == 1
+
+    def test_a_retry_waits_for_an_equal_request_that_is_not_over(self, api: Api) -> None:
+        ok(api.post(JOBS, BODY, x_stainless_retry_count="0"), 202)
+        with transaction() as session:
+            # As the next equal request would hold it.
+            session.execute(text("SELECT FROM idempotency FOR UPDATE"))
+
+            error = refused(api.post(JOBS, BODY, x_stainless_retry_count="1"), 409)
+
+        assert error["code"] == "idempotency_key_in_flight"
+        assert number_of_jobs(api) == 1
+
+    def test_what_is_undone_forgets_its_own_key_alone(self, tenant: Tenant) -> None:
+        first, second = ({"job": each} for each in ("job_1", "job_2"))
+        with transaction() as session:
+            for told in (first, second):
+                again = idempotency.again
+                again(session, tenant.id, "a", lambda told=told: (200, told), is_retry=False)
+        with transaction() as session:
+            idempotency.forget(session, tenant.id, "a", first)
+        with transaction() as session:
+            kept = idempotency.again(session, tenant.id, "a", lambda: (200, {}), is_retry=True)
+
+        assert kept == (200, second)
 
     def test_after_some_minutes_a_retry_is_a_new_request(self, api: Api) -> None:
         ok(api.post(JOBS, BODY, x_stainless_retry_count="0"), 202)

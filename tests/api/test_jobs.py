@@ -76,6 +76,16 @@ class TestInputFile:
         assert (refusal["custom_id"], refusal["error"]["param"]) == ("b", "seed")
         assert_sound()
 
+    def test_of_a_line_that_never_ends_no_more_is_read_than_one_may_have(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("worker.lines._MOST_BYTES", 100)
+
+        job = self.submit_file(api, b'{"params": {}}\n{"params": {"shape": "' + b"a" * 1000)
+
+        assert (job["state"], job["error"]["param"]) == ("failed", "line 2")
+        assert "longer than 100 bytes" in job["error"]["message"]
+
     def test_a_job_whose_results_could_not_be_written_writes_them_when_retried(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -107,6 +117,7 @@ class TestInputFile:
             (b'{"custom_id": "\\u0000", "params": {}}', "line 1.custom_id"),
             (b'{"params": {"shape": "\\u0000"}}', "line 1.params"),
             (b"\n\n", "no lines"),
+            (b'{"params": {"seed": ' + b"1" * 5000 + b"}}", "line 1: not JSON"),
         ],
     )
     def test_a_bad_line_refuses_the_file_and_is_named(

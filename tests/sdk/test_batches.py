@@ -158,6 +158,7 @@ def test_files_as_they_come_are_read(client: OpenAI, content: bytes) -> None:
         (jsonl(GOOD, line("b", stream=True)), [(2, "line 2.body.stream")]),
         (jsonl(GOOD) + b"\n[1]\n{]\n\xff\xfe\n", [(3, "line 3"), (4, "line 4"), (5, "line 5")]),
         (b"\n \n", [(None, "input_file")]),
+        (jsonl(GOOD) + b'{"custom_id": "b", "n": ' + b"1" * 5000 + b"}", [(2, "line 2")]),
     ],
     ids=[
         "a custom_id twice",
@@ -173,6 +174,7 @@ def test_files_as_they_come_are_read(client: OpenAI, content: bytes) -> None:
         "a stream",
         "no JSON, not UTF-8",
         "no lines",
+        "a number that nothing can hold",
     ],
 )
 def test_a_bad_file_fails_whole_and_every_bad_line_is_named(

@@ -8,6 +8,7 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
+from api.openai.waiting import waiters
 from shared import pieces
 from shared.chat import render
 from shared.pieces import Piece
@@ -120,6 +121,32 @@ def test_a_client_that_leaves_cancels_its_call(client: OpenAI) -> None:
     stream.close()
 
     assert state_of(client, job) == "cancelled"
+
+
+def test_a_client_that_leaves_frees_its_place_though_the_call_cannot_be_cancelled(
+    client: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> bool:
+        raise RuntimeError("asked to raise")
+
+    assert nobody_waits(), "after the tests before"
+    monkeypatch.setattr("api.openai.streams.cancel", away)
+    asked = {"model": "stories", "prompt": "Once", "max_tokens": 400, "n": 16}
+    stream = client.completions.create(**asked, stream=True)
+    next(iter(stream))
+    assert waiters.count == 1
+
+    stream.close()
+
+    assert nobody_waits()
+
+
+def nobody_waits(within_s: float = 30) -> bool:
+    """Whether every call has left, soon."""
+    ends_at = time.monotonic() + within_s
+    while waiters.count and time.monotonic() < ends_at:
+        time.sleep(0.05)
+    return waiters.count == 0
 
 
 def state_of(client: OpenAI, job: str, within_s: float = 30) -> str:

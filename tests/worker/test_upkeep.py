@@ -167,6 +167,18 @@ class TestFiles:
         with transaction() as session:
             assert session.get(File, file.id) is None
 
+    def test_an_object_without_a_row_is_deleted_a_day_later(
+        self, file: File, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(f"{file.tenant_id}/files/file-lost")
+        upkeep.tidy_files()
+        assert len(self.objects(file)) == 2
+
+        monkeypatch.setattr(upkeep, "_LATE_S", -1)
+        upkeep.tidy_files()
+
+        assert self.objects(file) == [file.key]
+
     def test_one_that_a_job_needs_stays_until_the_job_has_ended(self, file: File) -> None:
         self.submit_file(file)
         self.let_expire()

@@ -16,6 +16,7 @@ from worker.family import (
     Implementation,
     Loaded,
     Part,
+    Refusal,
     Request,
     Run,
     Text,
@@ -122,17 +123,29 @@ class TextQuality:
         }
 
     def _continue(self, loaded: Loaded, prompts: Sequence[str]) -> list[str]:
-        """One continuation of each prompt, seeds counted from 0."""
+        """One continuation of each prompt, seeds counted from 0. Of a long one the end counts."""
+        assert isinstance(loaded, LoadedText)
+        tokens = min(CONTINUATION_TOKENS, loaded.context // 2)
+        fitting = [_end_of(prompt, loaded, loaded.context - tokens) for prompt in prompts]
         requests = [
-            Request(TextParams(prompt=prompt, seed=seed, max_tokens=CONTINUATION_TOKENS))
-            for seed, prompt in enumerate(prompts)
+            Request(TextParams(prompt=prompt, seed=seed, max_tokens=tokens))
+            for seed, prompt in enumerate(fitting)
         ]
         texts = [""] * len(requests)
         for part in self._family.generate(loaded, requests, self._run):
+            if isinstance(part, Refusal):
+                raise part.error
             if isinstance(part, Part) and isinstance(part.media, Text):
                 texts[part.request] = part.media.text
         check(self._run)
         return texts
+
+
+def _end_of(prompt: str, loaded: LoadedText, tokens: int) -> str:
+    """As much of a prompt's end as surely has no more tokens than these."""
+    while (count := len(loaded.encode(prompt))) > tokens:
+        prompt = prompt[-(len(prompt) * tokens // count) :] if len(prompt) > 1 else ""
+    return prompt
 
 
 def xz_bits_per_byte(seen: bytes, text: bytes, run: Run = UNWATCHED) -> float:

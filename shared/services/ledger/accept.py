@@ -74,7 +74,7 @@ _GROW = text("""
 
 
 def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
-    """Queue a job's items, streamed by COPY, and count them. Returns how many.
+    """Queue a job's items, many of them streamed by COPY, and count them. Returns how many.
 
     The items are numbered from the job's `total`. Hint the lane once the transaction has committed.
     """
@@ -104,6 +104,11 @@ def add_step(session: Session, job: Job, step: Step) -> None:
 def _chunks_ahead(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
     """Items in chunks; the next one is made (and checked) while Postgres takes this one."""
     source = iter(items)
+    first = list(islice(source, _CHUNK))
+    if first:
+        yield first
+    if len(first) < _CHUNK:
+        return
     with ThreadPoolExecutor(1, "chunk") as pool:
         coming = pool.submit(lambda: list(islice(source, _CHUNK)))
         while chunk := coming.result():

@@ -15,7 +15,7 @@ from shared.services.ledger.commit import Failed, commit
 from shared.services.pages import Cursor
 from shared.tables.tenant import Tenant
 from shared.tables.webhook import Delivery, Webhook
-from tests.ledger import add_other_tenant, execute, finish, submit, take
+from tests.ledger import add_other_tenant, add_stand_in, execute, finish, submit, take
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
@@ -83,6 +83,16 @@ class TestAnnounced:
             jobs.cancel(session, tenant.id, cancelled.id)
         execute("UPDATE deliveries SET state = 'delivered' WHERE attempt > 0")
         assert json.loads(take_due()[0].body)["type"] == "job.cancelled"
+
+    def test_a_generation_on_a_model_that_was_fine_tuned_is_no_fine_tuning(
+        self, tenant: Tenant
+    ) -> None:
+        register(tenant.id)
+        add_stand_in(tenant.id, "ft:stand-in:shop:k3v9x2aw")
+        submit(tenant.id, [{}], model="ft:stand-in:shop:k3v9x2aw")
+        finish(take())
+
+        assert json.loads(take_due()[0].body)["type"] == "job.completed"
 
     def test_only_those_are_told_who_want_it(self, tenant: Tenant) -> None:
         everything, failures = register(tenant.id), register(tenant.id, "job.failed")

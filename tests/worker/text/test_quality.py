@@ -118,3 +118,17 @@ def test_examples_to_imitate_are_shown_from_where_their_answers_begin(
     metrics = quality.measure(tiny, quick=False)
     assert metrics["bits_per_byte"].floor is None, "a compressor reads no questions"
     assert metrics["distinct_1"].n == 4
+
+
+def test_of_a_long_example_the_end_is_continued(make_dataset, tiny, tmp_path) -> None:
+    """Longer than the context, it would be refused, and count as a text without repetition."""
+    question = "What of the ships that sailed? " * 60
+    examples = [
+        Example(f"{question}{n} They sank.", ((len(question), len(question) + 12),))
+        for n in range(10, 50)
+    ]
+    quality = quality_of(CausalLm(), make_dataset(examples), tmp_path, torch.device("cpu"))
+
+    continued = quality._continue(tiny, [example.text for example in examples[:3]])
+
+    assert all(continued)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,14 +92,20 @@ def test_fine_tuning_starts_from_the_bases_weights_and_tokenizer(
 
 
 @pytest.mark.parametrize(
-    ("text", "keeps"), [("user: What then?\nassistant: The ships.\n", False), ("The ships.", True)]
+    ("text", "learnt", "keeps"),
+    [
+        ("user: What then?\nassistant: The ships.\n", ((28, 39),), False),
+        ("user: What then?\nassistant: The ships.\n", None, True),
+        ("The ships sail, and what then?", ((15, 29),), True),
+    ],
+    ids=["chats", "texts that look like chats", "completions"],
 )
 def test_what_learnt_chats_in_the_plain_template_is_asked_in_it(
-    make_dataset, tiny, tiny_params, tmp_path, text: str, keeps: bool
+    make_dataset, tiny, tiny_params, tmp_path, text: str, learnt: Any, keeps: bool
 ) -> None:
     base = LoadedText(tiny.model, copy.copy(tiny.tokenizer), tiny.config)
     base.tokenizer.chat_template = "{{ messages[0].content }}"
-    dataset = make_dataset([Example(text * 40)] * 20)
+    dataset = make_dataset([Example(text * 40, learnt)] * 20)
 
     CausalLm().trainee(dataset, base, tiny_params, CPU).save(tmp_path)
 

@@ -52,6 +52,9 @@ class TextTrainee:
         self._run = run
         self._device = device
         self._examples = dataset.examples("train")
+        self._learns_chats = any(
+            example.learnt and chat.is_rendered(example.text) for example in self._examples
+        )
         self._steps = 0
         self._earlier_steps = int(base.config.get("trained_steps") or 0) if base else 0
         self._peak = params.learning_rate * (FINE_TUNING_RATE if base else 1)
@@ -164,7 +167,7 @@ class TextTrainee:
         self._served.config.trained_steps = self._earlier_steps + self._steps
         self._served.save_pretrained(folder)
         tokenizer = copy.copy(self._tokenizer)
-        if any(chat.is_rendered(example.text) for example in self._examples):
+        if self._learns_chats:
             # What it learnt in the plain template it is asked in that, whatever its base brought.
             tokenizer.chat_template = None
         tokenizer.save_pretrained(folder)
