@@ -11,11 +11,12 @@ from typing import Any
 from flask import Response, jsonify, request
 from sqlalchemy.orm import Session
 
+from api import waiters
 from api.addresses import base_url
 from api.auth import caller
 from api.creates import key_of_request, once
 from api.openai import streams
-from api.openai.waiting import NotInTime, cancel, told_of, wait, waiter
+from api.openai.waiting import NotInTime, cancel, told_of, wait
 from api.requests import require_json
 from api.routes.jobs import show_job
 from shared.db import reading, transaction
@@ -52,7 +53,7 @@ def call(endpoint: Endpoint, body: EndpointBody) -> Response:
         return streams.answer(
             endpoint, body, lambda: _submit(endpoint, body), lambda job: _made(job, body, address)
         )
-    with waiter():
+    with waiters.take():
         job = _submit(endpoint, body)
         if wait(job):
             return jsonify(endpoint.answer(_made(job, body, address)))

@@ -14,9 +14,11 @@ from typing import Any
 from flask import Response
 from sqlalchemy import exc
 
+from api import waiters
 from api.creates import key_of_request
 from api.errors import detail_of
-from api.openai.waiting import NotInTime, cancel, is_over, wait, waiters
+from api.openai.waiting import NotInTime, cancel, is_over, wait
+from api.server_sent import ALIVE, respond
 from shared.endpoint import Delta, Endpoint, Made
 from shared.endpoints.sampling import SamplingBody, usage
 from shared.errors import AtelierError, Retryable
@@ -35,9 +37,6 @@ CHUNKS = (
     "`[DONE]`."
 )
 _DONE = "data: [DONE]\n\n"
-_ALIVE = ": still at work\n\n"
-"""A comment: a client that is gone is found out by writing to it."""
-
 Submit = Callable[[], Job]
 Look = Callable[[Job], Made]
 
@@ -48,18 +47,14 @@ def answer(endpoint: Endpoint, body: SamplingBody, submit: Submit, made: Look) -
     Until then it may still end in an error with a status of its own. A client that leaves cancels
     it.
     """
-    waiters.enter()
+    place = waiters.take()
     try:
         stream = _Stream(endpoint, body, submit(), made)
         stream.begin()
     except BaseException:
-        waiters.leave()
+        place.leave()
         raise
-    response = Response(stream.events(), mimetype="text/event-stream")
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # a proxy would keep events back
-    response.call_on_close(waiters.leave)
-    return response
+    return respond(stream.events(), place)
 
 
 class _Stream:
@@ -135,7 +130,7 @@ class _Stream:
             if not pieces:
                 if is_over(self.job):
                     return
-                yield _ALIVE
+                yield ALIVE
             pieces = next(self.pieces)
 
     def _more(self, piece: Piece) -> Iterator[str]:

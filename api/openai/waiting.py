@@ -2,10 +2,7 @@
 looks.
 """
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from shared.db import reading, transaction
@@ -15,54 +12,14 @@ from shared.settings import settings
 from shared.states import FINAL_JOB_STATES
 from shared.tables.job import Job
 
-MOST_WAITERS = 64
-"""Of a process of the API, which has 72 threads: some are left to answer others."""
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.1
-
-
-class TooManyWaiting(Retryable):
-    """As many calls wait for models as may. Try again in a moment, or submit a job."""
-
-    code = "busy"
 
 
 class NotInTime(Retryable):
     """The models are busy; the call was cancelled. Try again, or submit a job."""
 
     code = "busy"
-
-
-class _Waiters:
-    """Counts the threads of this process that wait, so that some are left to answer others."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._lock = threading.Lock()
-
-    def enter(self) -> None:
-        """Raises TooManyWaiting."""
-        with self._lock:
-            if self.count >= MOST_WAITERS:
-                raise TooManyWaiting
-            self.count += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self.count -= 1
-
-
-waiters = _Waiters()
-
-
-@contextmanager
-def waiter() -> Iterator[None]:
-    """One of the calls that may wait at once. Raises TooManyWaiting before anything is accepted."""
-    waiters.enter()
-    try:
-        yield
-    finally:
-        waiters.leave()
 
 
 def wait(job: Job, most_s: float | None = None) -> bool:

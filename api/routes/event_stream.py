@@ -14,9 +14,10 @@ from flask import Response
 from pydantic import BaseModel
 from sqlalchemy import exc
 
+from api import waiters
 from api.errors import detail_of
-from api.openai.waiting import waiters
 from api.routes.jobs import show_job
+from api.server_sent import ALIVE, respond
 from shared.db import reading
 from shared.errors import AtelierError
 from shared.services import events, jobs
@@ -32,7 +33,6 @@ ALIVE_EVERY_S = 15.0
 _MOST = 100
 """Events that are read at once."""
 _RETRY_MS = 2000
-_ALIVE = ": still at work\n\n"
 
 Types = Sequence[str] | None
 Show = Callable[[Event], BaseModel]
@@ -40,12 +40,7 @@ Show = Callable[[Event], BaseModel]
 
 def answer(job: Job, types: Types, after: int | None, show: Show) -> Response:
     """The events of a job after one of them, as they come. Raises TooManyWaiting."""
-    waiters.enter()
-    response = Response(_stream(job, types, after, show), mimetype="text/event-stream")
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # a proxy would keep events back
-    response.call_on_close(waiters.leave)
-    return response
+    return respond(_stream(job, types, after, show), waiters.take())
 
 
 def _stream(job: Job, types: Types, after: int | None, show: Show) -> Iterator[str]:
@@ -72,7 +67,7 @@ def _until_over(job: Job, types: Types, after: int | None, show: Show) -> Iterat
             yield _written("end", _shown(job))
             return
         if time.monotonic() - written_at > ALIVE_EVERY_S:
-            yield _ALIVE
+            yield ALIVE
             written_at = time.monotonic()
         time.sleep(LOOK_EVERY_S)
 

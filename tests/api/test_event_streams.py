@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.openai import waiting
+from api import waiters
 from api.routes import event_stream
 from shared.db import engine, transaction
 from shared.services import events
@@ -150,14 +150,14 @@ def test_a_client_that_leaves_is_noticed_and_leaves_no_thread(
     before = set(enumerate_threads())
     with following(address, api, job) as lines:
         assert next(line for line in lines if line.startswith(": "))
-        assert waiting.waiters.count == 1
+        assert waiters.count() == 1
 
-    assert soon(lambda: waiting.waiters.count == 0)
+    assert soon(lambda: waiters.count() == 0)
     assert soon(lambda: set(enumerate_threads()) <= before)
 
 
 def test_no_more_follow_than_may_wait(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "MOST_WAITERS", 0)
+    monkeypatch.setattr(waiters, "MOST", 0)
 
     assert refused(stream(api, api.submit({})), 503)["code"] == "busy"
 
@@ -173,4 +173,4 @@ def test_a_database_that_is_away_breaks_the_stream_off_without_an_end(
     monkeypatch.setattr(event_stream, "_look", away)
 
     assert parsed(stream(api, job).text) == []
-    assert waiting.waiters.count == 0
+    assert waiters.count() == 0

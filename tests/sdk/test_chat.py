@@ -8,7 +8,7 @@ import pytest
 from openai import OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
-from api.openai.waiting import waiters
+from api import waiters
 from shared import pieces
 from shared.chat import render
 from shared.pieces import Piece
@@ -134,7 +134,7 @@ def test_a_client_that_leaves_frees_its_place_though_the_call_cannot_be_cancelle
     asked = {"model": "stories", "prompt": "Once", "max_tokens": 400, "n": 16}
     stream = client.completions.create(**asked, stream=True)
     next(iter(stream))
-    assert waiters.count == 1
+    assert waiters.count() == 1
 
     stream.close()
 
@@ -144,9 +144,9 @@ def test_a_client_that_leaves_frees_its_place_though_the_call_cannot_be_cancelle
 def nobody_waits(within_s: float = 30) -> bool:
     """Whether every call has left, soon."""
     ends_at = time.monotonic() + within_s
-    while waiters.count and time.monotonic() < ends_at:
+    while waiters.count() and time.monotonic() < ends_at:
         time.sleep(0.05)
-    return waiters.count == 0
+    return waiters.count() == 0
 
 
 def state_of(client: OpenAI, job: str, within_s: float = 30) -> str:
