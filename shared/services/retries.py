@@ -14,7 +14,7 @@ from shared.services import budgets, datasets, jobs
 from shared.services.events import add_event
 from shared.services.failures import Filter, matching
 from shared.services.ledger.accept import add_step
-from shared.services.ledger.counters import JobChange, move_jobs
+from shared.services.ledger.counters import JobChange, lock_jobs, move_jobs
 from shared.services.ledger.trainings import start_waiting
 from shared.services.ledger.waiting import enqueue
 from shared.settings import settings
@@ -145,9 +145,10 @@ def retry_failed(session: Session, tenant_id: str, only: Filter) -> Retried:
         again = _retry_some(session, job_id, item_ids)
         if again:
             count += again
-            job = session.get_one(Job, job_id)
-            budgets.check(session, job)
-            retried.jobs.append(job)
+            retried.jobs.append(session.get_one(Job, job_id))
+    # After the last job is locked: a budget locks its tenant, and tenants come after jobs.
+    for job in retried.jobs:
+        budgets.check(session, job)
     return replace(retried, items=count)
 
 
@@ -170,6 +171,9 @@ def _retry_some(session: Session, job_id: str, item_ids: list[int]) -> int:
 def _retry_preparation(session: Session, job: Job) -> Job:
     """A training whose data set never became ready: prepare that again, and wait for it again."""
     dataset = datasets.get(session, job.tenant_id, str(job.dataset_id))
+    # Before the training, as everywhere; while it is held, its end reaches no training unseen.
+    lock_jobs(session, [str(dataset.job_id)])
+    session.refresh(dataset)
     if dataset.state == DatasetState.FAILED:
         retry(session, job.tenant_id, str(dataset.job_id))
     reopened = session.execute(_REOPEN_WAITING, {"job": job.id, "ended": sorted(FINAL_JOB_STATES)})
@@ -180,6 +184,7 @@ def _retry_preparation(session: Session, job: Job) -> Job:
     if dataset.state == DatasetState.READY:
         start_waiting(session, dataset)
     session.refresh(job)
+    budgets.check(session, job)
     return job
 
 

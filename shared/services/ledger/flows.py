@@ -1,7 +1,7 @@
 """Flows: each tenant's queue in a lane, its counters and its virtual time.
 
-Rows are locked in one order everywhere: jobs, leases, items, flows, each ascending. Flows come
-last, so that a tenant's workers hold its one row no longer than a COMMIT takes.
+Rows are locked in one order everywhere: jobs, tenants, leases, items, flows, each ascending. Flows
+come last, so that a tenant's workers hold its one row no longer than a COMMIT takes.
 """
 
 from dataclasses import dataclass, fields
