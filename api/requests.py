@@ -29,6 +29,15 @@ _FILES = "/v1/files"
 _PARTS = re.compile(r"/v1/uploads/[^/]+/parts")
 
 
+class _Request(Request):
+    """A request that can forget its body."""
+
+    def let_go(self) -> None:
+        """Forget the body: whoever has read a large one need not hold all of it to the end."""
+        self._cached_data = b""
+        self._cached_json = (None, None)
+
+
 class _Json(DefaultJSONProvider):
     """JSON as the standard has it: without NaN and Infinity, and no deeper than can be read."""
 
@@ -41,6 +50,11 @@ class _Json(DefaultJSONProvider):
             raise ValueError("nested too deep") from None
 
 
+def let_go() -> None:
+    """Forget the body of this request, once all of it was read and compared with others."""
+    request.let_go()  # type: ignore[attr-defined]
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
 
@@ -50,6 +64,7 @@ def add_to(app: Flask) -> None:
     # The class too: Flask-Security derives its own from it.
     app.json_provider_class = _Json
     app.json = _Json(app)
+    app.request_class = _Request
     app.before_request(_begin)
     app.after_request(_end)
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from api.auth import caller, needs, require
 from api.creates import create_once, takes_key
 from api.pagination import ListAnswer, ListQuery, MadeQuery, answer_list
-from api.requests import require_json
+from api.requests import let_go, require_json
 from api.routes.estimates import EstimateAnswer, rehearse
 from api.routes.outputs import OutputAnswer, show_outputs
 from api.routes.submissions import JobBody, accept
@@ -137,6 +137,7 @@ def create_job(body: JobBody) -> Response:
         return rehearse(body)
 
     def create(session: Session) -> tuple[JobAnswer, Lane]:
+        let_go()
         job = accept(session, body)
         session.flush()
         session.refresh(job)

@@ -1,7 +1,7 @@
 """Submissions: the body of `POST /api/v1/jobs`, and the service that accepts each kind of job."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -132,9 +132,9 @@ def _generation(session: Session, body: JobBody) -> Job:
 
 
 class _Items:
-    """The items of a body, each read when it is asked for."""
+    """The items of a body, each read when it is asked for, and then let go."""
 
-    def __init__(self, raw: Sequence[Any]):
+    def __init__(self, raw: list[Any]):
         self._raw = raw
 
     def __len__(self) -> int:
@@ -142,6 +142,7 @@ class _Items:
 
     def __iter__(self) -> Iterator[Wanted | Fault]:
         for position, each in enumerate(self._raw):
+            self._raw[position] = None
             try:
                 item = ItemBody.model_validate(each)
             except ValidationError as error:

@@ -83,7 +83,9 @@ _ROOM = """
 # a batch is full even when each tenant has few. `= ANY(ARRAY(…))` fixes the locked rows before the
 # delete; with IN a plan may lock more than the limit. Compared with scalars of `head`, not joined
 # to it, the rows come from the index in order; a join would sort the whole queue. Rows that another
-# worker locks are skipped; flows are read without a lock, so workers never queue up.
+# worker locks are skipped; flows are read without a lock, so workers never queue up. Nobody waits
+# for the disk: a claim that a crash of Postgres takes back has its items in the queue again, and
+# whoever runs them finds that it has no lease.
 _CLAIM = text(f"""
     WITH firsts AS MATERIALIZED (
         SELECT room.id, room.vtime, room.free, first.batch_key
@@ -137,6 +139,7 @@ _CLAIM = text(f"""
         jobs.model_version_id, jobs.request_id, started.attempt, started.crashes, tenants.weight,
         cast(extract(epoch FROM now() - started.available_at) AS float8) AS waited_s
     FROM started JOIN jobs ON jobs.id = started.job_id JOIN tenants ON tenants.id = jobs.tenant_id
+    CROSS JOIN set_config('synchronous_commit', 'off', true)
     ORDER BY started.id
 """)
 

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from shared.db import transaction
 from shared.services import jobs, retries
 from shared.services.ledger import leases, sweep
-from shared.services.ledger.claim import _CLAIM
+from shared.services.ledger.claim import _CLAIM, claim
 from shared.services.ledger.commit import Done, Failed, Released, commit
 from shared.states import Lane, Stop
 from shared.tables.tenant import Tenant
@@ -58,6 +58,17 @@ class TestLife:
             session.rollback()
 
         assert max(node["Actual Rows"] for node in nodes_of(plan["Plan"])) <= 16
+
+    def test_a_claim_does_not_wait_for_the_disk_and_a_commit_does(self, tenant: Tenant) -> None:
+        submit(tenant.id, [{}])
+        waits = text("SELECT current_setting('synchronous_commit')")
+
+        with transaction() as session:
+            found = claim(session, Lane.TEXT, "worker", 1)
+            assert session.execute(waits).scalar_one() == "off"
+        with transaction() as session:
+            commit(session, found.token, [Done(found.items[0].id, [OUTPUT])])
+            assert session.execute(waits).scalar_one() == "on"
 
     def test_higher_priority_goes_first_within_a_tenant(self, tenant: Tenant) -> None:
         submit(tenant.id, [{}], priority=0)
