@@ -8,7 +8,7 @@ from flask import session as browser
 
 from api import limits
 from shared import wall
-from shared.db import reading
+from shared.db import asking
 from shared.errors import Forbidden, Unauthenticated
 from shared.log import begin
 from shared.services import tenants
@@ -93,8 +93,8 @@ def _check() -> None:
 def _authenticate() -> Caller:
     """Who sends this request. Raises Unauthenticated, or RateLimited for one who keeps trying."""
     try:
-        with wall.asking_for(wall.WHOEVER), reading() as session:
-            return tenants.authenticate(session, bearer())
+        with wall.asking_for(wall.WHOEVER), asking() as connection:
+            return tenants.authenticate(connection, bearer())
     except Unauthenticated:
         limits.count_address()
         raise

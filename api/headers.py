@@ -37,12 +37,17 @@ def add_to(app: Flask) -> None:
 
 def _protect(response: AnyResponse) -> AnyResponse:
     page = next((begin for begin in POLICIES if request.path.startswith(begin)), None)
-    headers = response.headers
-    for name, value in _EVERYWHERE.items():
-        headers.setdefault(name, value)
-    headers.setdefault("Content-Security-Policy", POLICIES[page] if page else _NOTHING)
-    # Over HTTPS the check against forged forms asks from which page of ours a form was sent.
-    headers.setdefault("Referrer-Policy", "same-origin" if page else "no-referrer")
+    wanted = {
+        **_EVERYWHERE,
+        "Content-Security-Policy": POLICIES[page] if page else _NOTHING,
+        # Over HTTPS the check against forged forms asks from which page of ours a form was sent.
+        "Referrer-Policy": "same-origin" if page else "no-referrer",
+    }
     if settings().secure_cookies:
-        headers.setdefault("Strict-Transport-Security", f"max-age={_A_YEAR_S}")
+        wanted["Strict-Transport-Security"] = f"max-age={_A_YEAR_S}"
+    # `setdefault` would look through all of them for each.
+    own = {name.lower() for name, _ in response.headers}
+    for name, value in wanted.items():
+        if name.lower() not in own:
+            response.headers.add(name, value)
     return response

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from flask import Response, jsonify
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from api.queries import Query
 from api.times import LAST_SECOND
 from shared.errors import Invalid, NotFound
 from shared.ids import ITEM_PREFIX
@@ -21,10 +22,8 @@ AFTER = "The id after which the page begins."
 BEFORE = "The id before which the page ends."
 
 
-class ListQuery(BaseModel):
+class ListQuery(Query):
     """Which page of a list is wanted."""
-
-    model_config = ConfigDict(extra="forbid")
 
     after: str | None = Field(None, description=AFTER)
     before: str | None = Field(None, description=BEFORE)

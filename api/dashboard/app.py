@@ -1,8 +1,12 @@
 """The dashboard: pages for people, signed in by email and password."""
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from flask import Blueprint, Flask, g, redirect, request
+from flask.sessions import SecureCookieSessionInterface
 from flask_bootstrap import Bootstrap5
 from flask_limiter import Limiter
 from flask_security import auth_required, current_user
@@ -15,10 +19,12 @@ from api.dashboard.accounts import add_security
 from shared.log import begin
 from shared.settings import settings
 
+_PREFIX = "/dashboard"
+
 blueprint = Blueprint(
     "dashboard",
     __name__,
-    url_prefix="/dashboard",
+    url_prefix=_PREFIX,
     template_folder="templates",
     static_folder="static",
 )
@@ -33,12 +39,14 @@ def add_dashboard(app: Flask) -> None:
         WTF_CSRF_CHECK_DEFAULT=False,
         WTF_CSRF_TIME_LIMIT=None,
     )
-    csrf = CSRFProtect(app)
+    app.session_interface = _Sessions()
     Bootstrap5(app)
-    add_security(app)
-    _limit_sign_in(app)
+    with _for_blueprints(app, "pages", "security"):
+        csrf = CSRFProtect(app)
+        add_security(app)
+        _limit_sign_in(app)
 
-    pages = Blueprint("pages", __name__, url_prefix="/dashboard")
+    pages = Blueprint("pages", __name__, url_prefix=_PREFIX)
     pages.before_request(auth_required("session")(lambda: None))
     pages.before_request(csrf.protect)
     pages.before_request(_name)
@@ -50,6 +58,28 @@ def add_dashboard(app: Flask) -> None:
     app.add_url_rule("/", "root", public(lambda: redirect("/dashboard/")))
     for prefix in ("/dashboard/static/", "/bootstrap/"):
         PUBLIC_PREFIXES.append(prefix)
+
+
+class _Sessions(SecureCookieSessionInterface):
+    """Sessions of the pages: the API reads no cookie and sets none."""
+
+    def open_session(self, app: Flask, request: Any) -> Any:
+        return super().open_session(app, request) if request.path.startswith(_PREFIX) else None
+
+
+@contextmanager
+def _for_blueprints(app: Flask, *names: str) -> Iterator[None]:
+    """What packages hook in the block into every request, they do for these blueprints alone: the
+    API's requests, which come with keys, are spared it.
+    """
+    all_hooks: list[Any] = [app.before_request_funcs, app.after_request_funcs]
+    before = [len(hooks[None]) for hooks in all_hooks]
+    yield
+    for hooks, known in zip(all_hooks, before, strict=True):
+        added = hooks[None][known:]
+        del hooks[None][known:]
+        for name in names:
+            hooks[name][:0] = added
 
 
 def _name() -> None:

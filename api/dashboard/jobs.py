@@ -69,7 +69,7 @@ def live(id_: str) -> str:
 def _found(id_: str) -> dict[str, Any]:
     tenant_id = current_user.tenant_id
     with reading() as session:
-        job = jobs.get(session, tenant_id, id_)
+        job, position = jobs.look(session, tenant_id, id_)
         told = events_of(
             session, id_, ["progress", "metrics", "sheet", "warning", "model", "state"]
         )
@@ -77,7 +77,6 @@ def _found(id_: str) -> dict[str, Any]:
             session, tenant_id, Cursor(limit=_OUTPUTS, order="asc"), outputs.Filter(job_id=id_)
         )
         undone = list(islice(items.undone_items(session, job, 10), 10)) if job.failed else []
-        position = jobs.position(session, job)
     losses = [(event.data["step"], event.data["losses"]) for event in _of(told, "progress")]
     return {
         "job": job,

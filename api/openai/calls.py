@@ -89,7 +89,9 @@ def _create(
     form = {"stream": True} if getattr(body, "stream", None) else None
     wanted = [Wanted(params, form=form) for params in body.params(version.config)]
     try:
-        return submissions.create_generation(session, common, body.model, wanted, endpoint.kind)
+        return submissions.create_generation(
+            session, common, body.model, wanted, endpoint.kind, (model, version)
+        )
     except Invalid as error:
         # Callers of this shape know no items: name the field as they sent it.
         message = _ITEM.sub("", error.message)
@@ -99,8 +101,8 @@ def _create(
 def _later(job: Job) -> Response:
     """The job itself, for a client that will ask again."""
     with reading() as session:
-        found = jobs.get(session, job.tenant_id, job.id)
-        answer = jsonify(show_job(session, found).model_dump(mode="json"))
+        found, position = jobs.look(session, job.tenant_id, job.id)
+    answer = jsonify(show_job(found, position).model_dump(mode="json"))
     answer.status_code = 202
     return answer
 

@@ -83,7 +83,7 @@ def _look(job: Job, types: Types, last: int) -> tuple[str, Sequence[Event]]:
 def _shown(job: Job) -> dict[str, Any]:
     with reading() as session:
         ended = jobs.get(session, job.tenant_id, job.id)
-        return show_job(session, ended).model_dump(mode="json")
+    return show_job(ended, position=None).model_dump(mode="json")
 
 
 def _written(type_: str, data: dict[str, Any], id_: int | None = None) -> str:

@@ -77,9 +77,9 @@ class JobAnswer(BaseModel):
     finished_at: int | None
 
 
-def show_job(session: Session, job: Job) -> JobAnswer:
+def show_job(job: Job, position: int | None) -> JobAnswer:
     """A job as its answer."""
-    counts = Counts.model_validate({name: getattr(job, name) for name in Counts.model_fields})
+    counts = Counts(**{name: getattr(job, name) for name in Counts.model_fields})
     return JobAnswer(
         id=job.id,
         kind=JobKind(job.kind),
@@ -95,7 +95,7 @@ def show_job(session: Session, job: Job) -> JobAnswer:
         deadline=seconds_or_none(job.deadline),
         counts=counts,
         progress=round(jobs.progress(job), 4),
-        position=jobs.position(session, job),
+        position=position,
         compute_seconds=round(job.compute_seconds or 0.0, 3),
         error=job.error,
         warnings=job.warnings or [],
@@ -105,6 +105,11 @@ def show_job(session: Session, job: Job) -> JobAnswer:
         started_at=seconds_or_none(job.started_at),
         finished_at=seconds_or_none(job.finished_at),
     )
+
+
+def _show(session: Session, job: Job) -> JobAnswer:
+    """A job that this request made or changed."""
+    return show_job(job, jobs.position(session, job))
 
 
 class JobPath(BaseModel):
@@ -140,9 +145,8 @@ def create_job(body: JobBody) -> Response:
         let_go()
         job = accept(session, body)
         session.flush()
-        session.refresh(job)
         metrics.ACCEPTED.labels(job.lane).inc(job.total)
-        return show_job(session, job), _lane(job)
+        return _show(session, job), _lane(job)
 
     return create_once(202, create)
 
@@ -164,15 +168,16 @@ def list_jobs(query: JobsQuery) -> Response:
     only = jobs.Filter(query.kind, query.state, query.model, query.made(), query.metadata)
     with transaction() if query.metadata is not None else reading() as session:
         found = jobs.list_jobs(session, caller().tenant_id, query.cursor(), only)
-        return answer_list(found, lambda job: show_job(session, job))
+        positions = iter(jobs.positions(session, found.rows))
+        return answer_list(found, lambda job: show_job(job, next(positions)))
 
 
 @blueprint.get("/<string:id>", responses={200: JobAnswer}, summary="Look at a job")
 @needs(Scope.READ)
 def get_job(path: JobPath) -> Response:
     with reading() as session:
-        job = jobs.get(session, caller().tenant_id, path.id)
-        return jsonify(show_job(session, job).model_dump(mode="json"))
+        job, position = jobs.look(session, caller().tenant_id, path.id)
+    return jsonify(show_job(job, position).model_dump(mode="json"))
 
 
 @blueprint.post("/<string:id>/cancel", responses={200: JobAnswer}, summary="Cancel a job")
@@ -181,7 +186,7 @@ def cancel_job(path: JobPath) -> Response:
     with transaction() as session:
         _require_scope_of(jobs.get(session, caller().tenant_id, path.id))
         job = jobs.cancel(session, caller().tenant_id, path.id)
-        answer = show_job(session, job)
+        answer = _show(session, job)
     if answer.state is JobState.FINALIZING:
         hint(Lane.LIGHT)
     return jsonify(answer.model_dump(mode="json"))
@@ -192,7 +197,7 @@ def cancel_job(path: JobPath) -> Response:
 def pause_job(path: JobPath) -> Response:
     with transaction() as session:
         _require_scope_of(jobs.get(session, caller().tenant_id, path.id))
-        answer = show_job(session, jobs.pause(session, caller().tenant_id, path.id))
+        answer = _show(session, jobs.pause(session, caller().tenant_id, path.id))
     return jsonify(answer.model_dump(mode="json"))
 
 
@@ -202,7 +207,7 @@ def resume_job(path: JobPath) -> Response:
     with transaction() as session:
         _require_scope_of(jobs.get(session, caller().tenant_id, path.id))
         job = jobs.resume(session, caller().tenant_id, path.id)
-        answer = show_job(session, job)
+        answer = _show(session, job)
     hint(Lane(job.lane))
     return jsonify(answer.model_dump(mode="json"))
 
@@ -213,7 +218,7 @@ def retry_job(path: JobPath) -> Response:
     with transaction() as session:
         _require_scope_of(jobs.get(session, caller().tenant_id, path.id))
         job = retries.retry(session, caller().tenant_id, path.id)
-        answer = show_job(session, job)
+        answer = _show(session, job)
         lane = _lane(job)
     hint(lane)
     return jsonify(answer.model_dump(mode="json"))

@@ -9,6 +9,7 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.auth import caller, needs
+from api.queries import Query
 from shared.db import reading
 from shared.services import budgets, usage
 from shared.services.budgets import Budget
@@ -40,10 +41,8 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 Day = Annotated[date, BeforeValidator(_as_written)]
 
 
-class UsageQuery(BaseModel):
+class UsageQuery(Query):
     """Which days, and what its rows are told apart by."""
-
-    model_config = ConfigDict(extra="forbid")
 
     first: Day | None = Field(
         None, alias="from", description="First day, in UTC; absent: the first of the month of `to`."

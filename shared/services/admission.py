@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from shared.services import budgets
 from shared.services.metrics import workers_by_lane
 from shared.services.prices import MEASURED_DAYS, price_of
+from shared.services.quotas import Room
 from shared.states import JobKind
 from shared.tables.job import Job
 from shared.tables.model import ModelVersion
@@ -17,12 +18,12 @@ from shared.tables.model import ModelVersion
 _UNKNOWN = f"Nothing like it was measured in the last {MEASURED_DAYS} days"
 
 
-def admit(session: Session, job: Job, version: ModelVersion | None = None) -> None:
+def admit(session: Session, job: Job, room: Room, version: ModelVersion | None = None) -> None:
     """Check a job that was just accepted against its budgets, and warn of what is to be expected.
 
     `version` is the model version that it runs. Raises BudgetSpent.
     """
-    warn(session, job, version, budgets.check(session, job))
+    warn(session, job, version, room.has_budget and budgets.check(session, job))
 
 
 def warn(session: Session, job: Job, version: ModelVersion | None, has_budget: bool) -> None:

@@ -55,7 +55,7 @@ def create(
     Which model they are for is known once they are read. Raises NotFound.
     """
     files.hold(session, common.tenant_id, input_file_id, param="input_file_id")
-    check_room(session, common.tenant_id, 1)
+    room = check_room(session, common.tenant_id, 1, common.key_id)
     job = new_job(
         common,
         endpoint.kind,
@@ -67,7 +67,7 @@ def create(
     job.state = JobState.VALIDATING
     session.add(job)
     add_step(session, job, Step.VALIDATE)
-    admit(session, job)
+    admit(session, job, room)
     return job
 
 

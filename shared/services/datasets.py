@@ -51,7 +51,7 @@ def create(
         chosen = options_for(Modality(modality)).model_validate(options)
     except ValidationError as error:
         raise invalid(error, "options") from None
-    check_room(session, tenant_id, 1)
+    room = check_room(session, tenant_id, 1, key_id)
     dataset = Dataset(
         id=new_id("dataset"),
         tenant_id=tenant_id,
@@ -74,7 +74,7 @@ def create(
     dataset.job_id = job.id
     session.add_all([dataset, job])
     add_items(session, job, [NewItem(batch_key=job.id)])
-    admit(session, job)
+    admit(session, job, room)
     return dataset
 
 

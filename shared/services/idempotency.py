@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import bindparam, delete, func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -22,10 +22,20 @@ _MAX_LENGTH = 255
 _RETRIES_LAST = timedelta(minutes=10)
 _LOCK_NOT_AVAILABLE = "55P03"
 
+# While it waits for a transaction that works under the same key, and no longer, the statement has
+# a limit of its own; a round trip before it and one after it would do the same.
 _CLAIM_KEY = text("""
-    INSERT INTO idempotency (tenant_id, key, request_hash) VALUES (:tenant, :key, :hash)
+    INSERT INTO idempotency (tenant_id, key, request_hash)
+    SELECT :tenant, :key, :hash FROM set_config('lock_timeout', '1s', true)
     ON CONFLICT (tenant_id, key) DO NOTHING
+    RETURNING set_config('lock_timeout', '5s', true)
 """)
+_HOLD = (
+    select(Idempotency, Idempotency.created_at > func.now() - _RETRIES_LAST)
+    .where(Idempotency.tenant_id == bindparam("tenant"), Idempotency.key == bindparam("key"))
+    .with_for_update()
+)
+_LOCK_AGAIN = text("SET LOCAL lock_timeout = '5s'")
 
 
 def request_hash(method: str, path: str, body: Any) -> str:
@@ -68,11 +78,11 @@ def again(
     """
     names = {"tenant": tenant_id, "key": key, "hash": ""}
     mine = (Idempotency.tenant_id == tenant_id) & (Idempotency.key == key)
-    is_recent = Idempotency.created_at > func.now() - _RETRIES_LAST
     if not _claimed(session, names):
-        with _briefly(session):
-            held = session.execute(select(Idempotency, is_recent).where(mine).with_for_update())
+        with _briefly():
+            held = session.execute(_HOLD, names)
         row, recent = held.one_or_none() or (None, False)
+        session.execute(_LOCK_AGAIN)
         if row is not None and recent and is_retry:
             return int(row.status or 200), dict(row.answer or {})
     answer = create()
@@ -88,24 +98,22 @@ def forget(session: Session, tenant_id: str, key: str, answer: dict[str, Any]) -
 
 
 def _claimed(session: Session, names: dict[str, str]) -> bool:
-    """Insert the key. Raises KeyInFlight."""
-    with _briefly(session):
-        return session.execute(_CLAIM_KEY, names).rowcount == 1  # type: ignore[attr-defined]
+    """Insert the key; where it stands already, locks go on to be waited for but briefly. Raises
+    KeyInFlight.
+    """
+    with _briefly():
+        return session.execute(_CLAIM_KEY, names).first() is not None
 
 
 @contextmanager
-def _briefly(session: Session) -> Iterator[None]:
-    """Wait in the block for a transaction that works under the same key, up to a second. Raises
-    KeyInFlight when it is not over then.
-    """
-    session.execute(text("SET LOCAL lock_timeout = '1s'"))
+def _briefly() -> Iterator[None]:
+    """Raises KeyInFlight for a transaction under the same key that was not over in time."""
     try:
         yield
     except OperationalError as error:
         if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
             raise KeyInFlight from None
         raise
-    session.execute(text("SET LOCAL lock_timeout = '5s'"))
 
 
 def _replay(session: Session, tenant_id: str, key: str, hash_: str) -> Answer:

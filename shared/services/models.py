@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, String, cast, delete, func, or_, select, update
+from sqlalchemy import (
+    Integer,
+    Select,
+    String,
+    bindparam,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -42,21 +53,28 @@ class NewVersion:
         return hashlib.sha256(json.dumps(dict(sorted(self.files.items()))).encode()).hexdigest()
 
 
+_WANTED = func.coalesce(bindparam("number", type_=Integer), Model.promoted_version)
+_RESOLVE = (
+    select(Model, ModelVersion)
+    .outerjoin(
+        ModelVersion, (ModelVersion.model_id == Model.id) & (ModelVersion.version == _WANTED)
+    )
+    .where(Model.tenant_id == bindparam("tenant"), Model.name == bindparam("name"))
+)
+
+
 def resolve(
     session: Session, tenant_id: str, reference: str, *, param: str = "model"
 ) -> tuple[Model, ModelVersion]:
     """The model and version behind `name` or `name@version`. Raises ModelNotFound."""
     name, number = split_reference(reference, param)
-    model = session.scalar(select(Model).where(Model.tenant_id == tenant_id, Model.name == name))
-    if model is None:
+    names = {"tenant": tenant_id, "name": name, "number": number}
+    found = session.execute(_RESOLVE, names).one_or_none()
+    if found is None:
         raise ModelNotFound(f"{param}: no model {name!r}", param=param)
-    wanted = number if number is not None else model.promoted_version
-    version = session.scalar(
-        select(ModelVersion).where(
-            ModelVersion.model_id == model.id, ModelVersion.version == wanted
-        )
-    )
+    model, version = found
     if version is None:
+        wanted = number if number is not None else model.promoted_version
         raise ModelNotFound(f"{param}: model {name!r} has no version {wanted}", param=param)
     return model, version
 

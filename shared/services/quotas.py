@@ -2,6 +2,8 @@
 all; looked at before anything is accepted.
 """
 
+from dataclasses import dataclass
+
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -10,12 +12,14 @@ from shared.settings import settings
 
 # One row a tenant and lane, and one for each of its open jobs: counters, not items.
 _WAITING = text("""
-    SELECT coalesce(sum(queued), 0) AS all_items,
+    SELECT max_queued AS max_items, max_bytes IS NOT NULL AS has_max_bytes,
+        max_compute_seconds IS NOT NULL OR EXISTS (SELECT FROM keys
+            WHERE keys.id = :key AND keys.max_compute_seconds IS NOT NULL) AS has_budget,
         -- What is paused counts too.
         (SELECT coalesce(sum(queued), 0) FROM jobs WHERE tenant_id = :tenant
             AND state NOT IN ('succeeded', 'partial', 'failed', 'cancelled', 'expired')) AS items,
-        (SELECT max_queued FROM tenants WHERE id = :tenant) AS max_items
-    FROM wall.flows_of_all
+        (SELECT coalesce(sum(queued), 0) FROM wall.flows_of_all) AS all_items
+    FROM tenants WHERE id = :tenant
 """)
 
 _STORED = text("""
@@ -32,9 +36,19 @@ _STORED = text("""
 _ONE_AT_A_TIME = text("SELECT 1 FROM tenants WHERE id = :tenant FOR NO KEY UPDATE")
 
 
-def check_room(session: Session, tenant_id: str, items: int) -> None:
-    """Whether so many more items may wait. Raises QueueFull, StorageFull or Overloaded."""
-    found = session.execute(_WAITING, {"tenant": tenant_id}).one()
+@dataclass(frozen=True)
+class Room:
+    """There is room for what was asked about, as far as quotas go."""
+
+    has_budget: bool
+    """Whether a budget is to be looked at too."""
+
+
+def check_room(session: Session, tenant_id: str, items: int, key_id: str | None = None) -> Room:
+    """Whether so many more items may wait, which a key asks for. Raises QueueFull, StorageFull or
+    Overloaded.
+    """
+    found = session.execute(_WAITING, {"tenant": tenant_id, "key": key_id}).one()
     limit = found.max_items if found.max_items is not None else settings().tenant_max_queued
     if found.items + items > limit:
         raise QueueFull(
@@ -43,7 +57,9 @@ def check_room(session: Session, tenant_id: str, items: int) -> None:
         )
     if found.all_items + items > settings().max_queued:
         raise Overloaded
-    check_bytes(session, tenant_id, 0)
+    if found.has_max_bytes:
+        check_bytes(session, tenant_id, 0)
+    return Room(found.has_budget)
 
 
 def take_bytes(session: Session, tenant_id: str, more: int) -> None:

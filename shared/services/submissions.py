@@ -47,22 +47,24 @@ def create_generation(
     reference: str,
     wanted: Items,
     kind: JobKind = JobKind.GENERATION,
+    resolved: tuple[Model, ModelVersion] | None = None,
 ) -> Job:
     """Accept items for a model, of a kind that has outputs. Hint the job's lane after the commit.
 
     Every item is checked first: one fault refuses the whole request, and up to 20 faults are named.
+    `resolved` is what `reference` means, for whoever has looked already.
     """
     if not 0 < len(wanted) <= MAX_ITEMS:
         raise Invalid(
             f"items: a request takes 1 to {MAX_ITEMS} items; send more as an input_file",
             param="items",
         )
-    model, version = models.resolve(session, common.tenant_id, reference)
-    check_room(session, common.tenant_id, len(wanted))
+    model, version = resolved or models.resolve(session, common.tenant_id, reference)
+    room = check_room(session, common.tenant_id, len(wanted), common.key_id)
     job = _on_version(common, kind, reference, model, version)
     session.add(job)
     add_items(session, job, check_items(wanted, kind, model, version))
-    admit(session, job, version)
+    admit(session, job, room, version)
     return job
 
 
@@ -76,14 +78,14 @@ def create_generation_from_file(
     """Accept a file of items, one JSON object a line. Hint lane `light` after the commit."""
     files.hold(session, common.tenant_id, input_file_id, param="input_file")
     model, version = models.resolve(session, common.tenant_id, reference)
-    check_room(session, common.tenant_id, 1)
+    room = check_room(session, common.tenant_id, 1, common.key_id)
     catalog.family(model.family).params(kind)
     job = _on_version(common, kind, reference, model, version)
     job.input_file_id = input_file_id
     job.state = JobState.VALIDATING
     session.add(job)
     add_step(session, job, Step.VALIDATE)
-    admit(session, job, version)
+    admit(session, job, room, version)
     return job
 
 
@@ -149,7 +151,7 @@ def create_training(
     dataset = known or datasets.resolve(session, common.tenant_id, new.dataset)
     check_modality(dataset, family)
     models.check_target(session, common.tenant_id, new.model, family)
-    check_room(session, common.tenant_id, 1)
+    room = check_room(session, common.tenant_id, 1, common.key_id)
     job = new_job(
         common,
         JobKind.TRAINING,
@@ -165,7 +167,7 @@ def create_training(
         job.state = JobState.VALIDATING  # ledger/trainings.py queues its item
     else:
         add_items(session, job, [NewItem(batch_key=job.id)])
-    admit(session, job)
+    admit(session, job, room)
     return job
 
 
@@ -187,7 +189,7 @@ def create_evaluation(session: Session, common: Common, reference: str, dataset:
     model, version = models.resolve(session, common.tenant_id, reference)
     prepared = datasets.resolve(session, common.tenant_id, dataset)
     check_modality(prepared, catalog.family(model.family))
-    check_room(session, common.tenant_id, 1)
+    room = check_room(session, common.tenant_id, 1, common.key_id)
     job = new_job(
         common,
         JobKind.EVALUATION,
@@ -199,7 +201,7 @@ def create_evaluation(session: Session, common: Common, reference: str, dataset:
     )
     session.add(job)
     add_items(session, job, [NewItem(batch_key=job.id)])
-    admit(session, job, version)
+    admit(session, job, room, version)
     return job
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -88,14 +88,14 @@ def add_key(
     return key, secret
 
 
-def authenticate(session: Session, secret: str) -> Caller:
+def authenticate(database: Session | Connection, secret: str) -> Caller:
     """Who owns a key. Raises Unauthenticated when it is unknown, mistyped, expired or revoked."""
     if not _well_formed(secret):
         raise Unauthenticated
-    found = session.execute(_KEY, {"hash": _hash(secret)}).first()
+    found = database.execute(_KEY, {"hash": _hash(secret)}).first()
     if found is None:
         raise Unauthenticated("This API key is unknown, expired or revoked.")
-    return Caller(found.tenant_id, found.id, frozenset(Scope(scope) for scope in found.scopes))
+    return Caller(found.tenant_id, found.id, frozenset(map(Scope, found.scopes)))
 
 
 def revoke_key(session: Session, tenant_id: str, key_id: str) -> None:

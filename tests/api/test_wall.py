@@ -35,7 +35,9 @@ def careless(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return found
 
-    monkeypatch.setattr(jobs, "get", get(Job))
+    get_job = get(Job)
+    monkeypatch.setattr(jobs, "get", get_job)
+    monkeypatch.setattr(jobs, "look", lambda *which: (get_job(*which), None))
     monkeypatch.setattr(outputs, "get", get(Output))
 
 

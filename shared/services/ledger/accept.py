@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from shared.services.ledger import flows
 from shared.services.ledger.flows import FlowChange
@@ -47,29 +48,35 @@ _EMPTY = text("TRUNCATE incoming")
 _CHUNK = 5_000
 """Items that are queued by one statement."""
 
-_ENQUEUE = f"""
-    WITH added AS (
+_QUEUE = f"""
+    added AS (
         INSERT INTO items (job_id, seq, step, custom_id, params, form, flow_id, batch_key, cost)
-        SELECT :job, seq, :step, custom_id, params, form, :flow, batch_key, cost
-        FROM {{source}} ORDER BY seq
-        RETURNING id, batch_key, cost
+        SELECT :job, seq, :step, custom_id, params, form, flow.id, batch_key, cost
+        FROM incoming, flow ORDER BY seq
+        RETURNING id, flow_id, batch_key, cost
+    ), queued AS (
+        INSERT INTO queue (item_id, flow_id, rank, batch_key, cost)
+        SELECT id, flow_id, (SELECT {RANK} FROM jobs WHERE jobs.id = :job), batch_key, cost
+        FROM added
     )
-    INSERT INTO queue (item_id, flow_id, rank, batch_key, cost)
-    SELECT id, :flow, (SELECT {RANK} FROM jobs WHERE jobs.id = :job), batch_key, cost FROM added
 """
-_ENQUEUE_MANY = text(_ENQUEUE.format(source="incoming"))
-_ENQUEUE_FEW = text(
-    _ENQUEUE.format(
-        source="""unnest(
+_ENQUEUE_MANY = text(f"WITH flow AS (SELECT cast(:flow AS int) AS id), {_QUEUE} SELECT")
+# Without a flow nothing is queued, and no row is returned.
+_ENQUEUE_FEW = text(f"""
+    WITH flow AS (
+        SELECT id FROM flows WHERE lane = :lane AND tenant_id = :tenant
+    ), incoming AS (
+        SELECT * FROM unnest(
             cast(:seqs AS int[]), cast(:custom_ids AS text[]), cast(:params AS jsonb[]),
             cast(:batch_keys AS text[]), cast(:costs AS real[]), cast(:forms AS jsonb[])
-        ) AS incoming (seq, custom_id, params, batch_key, cost, form)"""
-    )
-)
+        ) AS incoming (seq, custom_id, params, batch_key, cost, form)
+    ), {_QUEUE}
+    SELECT id FROM flow
+""")
 
 _GROW = text("""
     UPDATE jobs SET total = total + :count, queued = queued + :count, cost = cost + :cost
-    WHERE id = :job
+    WHERE id = :job RETURNING total, queued, cost
 """)
 
 
@@ -78,17 +85,43 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
 
     The items are numbered from the job's `total`. Hint the lane once the transaction has committed.
     """
+    source = iter(items)
+    few = list(islice(source, _FEW + 1))
+    if len(few) <= _FEW and inspect(job).pending:
+        return _add_few(session, job, few)
+    return _add_many(session, job, chain(few, source))
+
+
+def _add_few(session: Session, job: Job, items: Sequence[NewItem]) -> int:
+    """Of a job whose row is yet to be written, so that it is written once."""
+    count, cost = len(items), sum(item.cost for item in items)
+    job.total, job.queued, job.cost = count, count, cost
+    session.flush()
+    flow = _enqueue_few(session, job, Lane(job.lane), Step.RUN, list(_rows(items, 0)))
+    flows.change(session, flow, FlowChange(queued=count, cost=cost))
+    return count
+
+
+def _add_many(session: Session, job: Job, items: Iterable[NewItem]) -> int:
     session.flush()
     seq = session.execute(
         text("SELECT total FROM jobs WHERE id = :job"), {"job": job.id}
     ).scalar_one()
-    flow = flows.flow_of(session, Lane(job.lane), job.tenant_id)
+    lane = Lane(job.lane)
+    flow = flows.flow_of(session, lane, job.tenant_id)
     count, cost = 0, 0.0
     for chunk in _chunks_ahead(items):
-        _enqueue(session, job, Step.RUN, flow, list(_rows(chunk, seq + count)))
+        rows = list(_rows(chunk, seq + count))
+        if len(rows) <= _FEW:
+            _enqueue_few(session, job, lane, Step.RUN, rows)
+        else:
+            _copy(session, rows)
+            session.execute(_ENQUEUE_MANY, {"job": job.id, "step": Step.RUN, "flow": flow})
         count += len(chunk)
         cost += sum(item.cost for item in chunk)
-    session.execute(_GROW, {"job": job.id, "count": count, "cost": cost})
+    grown = session.execute(_GROW, {"job": job.id, "count": count, "cost": cost}).one()
+    for name, value in grown._mapping.items():
+        set_committed_value(job, name, value)
     flows.change(session, flow, FlowChange(queued=count, cost=cost))
     return count
 
@@ -96,8 +129,7 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
 def add_step(session: Session, job: Job, step: Step) -> None:
     """Queue a step of the job itself on lane `light`; it does not count among the job's items."""
     session.flush()
-    flow = flows.flow_of(session, Lane.LIGHT, job.tenant_id)
-    _enqueue(session, job, step, flow, [(0, None, "{}", job.id, 1.0, None)])
+    flow = _enqueue_few(session, job, Lane.LIGHT, step, [(0, None, "{}", job.id, 1.0, None)])
     flows.change(session, flow, FlowChange(queued=1, cost=1.0))
 
 
@@ -121,17 +153,18 @@ def _rows(items: Iterable[NewItem], first: int) -> Iterator[Row]:
         yield seq, item.custom_id, item.params, item.batch_key, item.cost, item.form
 
 
-def _enqueue(session: Session, job: Job, step: Step, flow: int, rows: Sequence[Row]) -> None:
-    names = {"job": job.id, "step": step, "flow": flow}
-    if len(rows) > _FEW:
-        _copy(session, rows)
-        session.execute(_ENQUEUE_MANY, names)
-        return
+def _enqueue_few(session: Session, job: Job, lane: Lane, step: Step, rows: Sequence[Row]) -> int:
+    """Queue rows by one statement. Returns the flow in which they wait."""
     columns = ("seqs", "custom_ids", "params", "batch_keys", "costs", "forms")
     lists = {
         name: list(values) for name, values in zip(columns, zip(*rows, strict=True), strict=True)
     }
-    session.execute(_ENQUEUE_FEW, names | lists)
+    names = {"job": job.id, "tenant": job.tenant_id, "lane": lane, "step": step}
+    flow = session.execute(_ENQUEUE_FEW, names | lists).scalar_one_or_none()
+    if flow is None:
+        flows.make_flow(session, lane, job.tenant_id)
+        flow = session.execute(_ENQUEUE_FEW, names | lists).scalar_one()
+    return int(flow)
 
 
 def _copy(session: Session, rows: Iterable[Row]) -> None:

@@ -78,9 +78,14 @@ def flow_of(session: Session, lane: Lane, tenant_id: str) -> int:
     names = {"lane": lane, "tenant": tenant_id}
     found = session.execute(_FLOW_ID, names).scalar_one_or_none()
     if found is None:
-        session.execute(_FLOW, names)
+        make_flow(session, lane, tenant_id)
         found = session.execute(_FLOW_ID, names).scalar_one()
     return int(found)
+
+
+def make_flow(session: Session, lane: Lane, tenant_id: str) -> None:
+    """Give a tenant a flow in a lane, where it has none."""
+    session.execute(_FLOW, {"lane": lane, "tenant": tenant_id})
 
 
 def change(session: Session, flow_id: int, added: FlowChange) -> None:

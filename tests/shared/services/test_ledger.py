@@ -70,6 +70,20 @@ class TestLife:
             commit(session, found.token, [Done(found.items[0].id, [OUTPUT])])
             assert session.execute(waits).scalar_one() == "on"
 
+    def test_a_job_and_a_list_tell_the_same_position(self, tenant: Tenant) -> None:
+        done, waiting = submit(tenant.id, [{}]), submit(tenant.id, [{}] * 3)
+        submit(add_other_tenant(), [{}] * 2)
+        with transaction() as session:
+            first = claim(session, Lane.TEXT, "worker", 1)
+        finish(first)
+
+        with transaction() as session:
+            (_, none), (job, position) = (
+                jobs.look(session, tenant.id, each.id) for each in (done, waiting)
+            )
+            assert (none, position) == (None, 5)
+            assert jobs.positions(session, [job]) == [jobs.position(session, job)] == [position]
+
     def test_higher_priority_goes_first_within_a_tenant(self, tenant: Tenant) -> None:
         submit(tenant.id, [{}], priority=0)
         urgent = submit(tenant.id, [{}], priority=5)
