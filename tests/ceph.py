@@ -9,14 +9,15 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+
+from tests.waiting import until
 
 PROGRAMS = (
     "ceph",
@@ -130,7 +131,7 @@ def _start_monitor(server: Ceph, messenger: int, legacy: int) -> None:
     make = ("--mkfs", "--monmap", monmap, "--keyring", keyring)
     _run(*_with_conf(server, "ceph-mon"), "-i", "a", *make)
     _daemon(server, "ceph-mon", "-i", "a", "-f")
-    _until(lambda: _ask(server, "mon", "stat") is not None)
+    until(lambda: _ask(server, "mon", "stat") is not None, _START_S)
 
 
 def _start_storage(server: Ceph) -> None:
@@ -141,12 +142,12 @@ def _start_storage(server: Ceph) -> None:
     place = ("osd", "crush", "add", "osd.0", "1.0", "root=default", "host=here")
     _run(*_with_conf(server, "ceph"), *place)
     _daemon(server, "ceph-osd", "-i", "0", "-f")
-    _until(lambda: "1 up" in (_ask(server, "osd", "stat") or ""))
+    until(lambda: "1 up" in (_ask(server, "osd", "stat") or ""), _START_S)
 
 
 def _start_gateway(server: Ceph) -> None:
     _daemon(server, "radosgw", "-n", "client.admin", "-f")
-    _until(lambda: _answers(server.endpoint))
+    until(lambda: _answers(server.endpoint), _START_S)
     user = ("user", "create", "--uid", "test", "--display-name", "test")
     keys = ("--access-key", server.access_key, "--secret", server.secret_key)
     _run(*_with_conf(server, "radosgw-admin"), *user, *keys)
@@ -191,14 +192,6 @@ def _answers(endpoint: str) -> bool:
         return httpx.get(endpoint, timeout=5).status_code < 500
     except httpx.TransportError:
         return False
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _START_S
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"Ceph did not come up within {_START_S:.0f} s")
-        time.sleep(0.1)
 
 
 def in_ci() -> bool:

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from sqlalchemy import text
 
 import shared.tables.metadata
+from api.app import create_app
 from migrations.commands import upgrade
 from shared import catalog
 from shared.db import engine, transaction
@@ -17,6 +19,7 @@ from shared.embedded.engines import Urls, engines
 from shared.services import imports, models, tenants
 from shared.states import Scope
 from shared.tables.tenant import Tenant
+from tests.api.client import Api
 from tests.ceph import Ceph, ceph, in_ci, missing_programs
 from tests.settings import forget_settings
 
@@ -100,6 +103,24 @@ def api_key(tenant: Tenant) -> str:
     """A key of that tenant that may do everything."""
     with transaction() as session:
         return tenants.add_key(session, tenant.id, "test", [Scope.ADMIN])[1]
+
+
+@pytest.fixture
+def app(installation: Path) -> Flask:
+    """The application by the test's settings."""
+    return create_app()
+
+
+@pytest.fixture
+def anonymous(app: Flask) -> Api:
+    """A client without a key."""
+    return Api(app.test_client(), None)
+
+
+@pytest.fixture
+def api(anonymous: Api, api_key: str) -> Api:
+    """A client of the tenant that may do everything."""
+    return anonymous.with_key(api_key)
 
 
 @pytest.fixture

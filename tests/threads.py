@@ -1,11 +1,15 @@
 """Threads of a test's own, which end with the test however it ends."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
-from typing import Protocol
+from typing import Any, Protocol
+
+from werkzeug.serving import make_server
 
 from shared.states import Lane
+
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class _Server(Protocol):
@@ -35,6 +39,15 @@ def serving(server: _Server) -> Iterator[None]:
     """A server that answers while the block runs."""
     with beside(server.serve_forever, server.shutdown):
         yield
+
+
+@contextmanager
+def served(app: Wsgi) -> Iterator[str]:
+    """The address at which an application answers while the block runs."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"
+    server.server_close()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -12,6 +11,7 @@ import pytest
 from api.demo.client import JobFailed
 from tests.benchmarks.installation import Installation, installation
 from tests.ledger import add_stand_in
+from tests.waiting import until
 
 PROGRAMS = ("gunicorn", "generation@%h", "training@%h", "light@%h", "worker.sweeper")
 ENGINES = ("postgres", "valkey-server")
@@ -54,11 +54,10 @@ def works(site: Installation) -> bool:
 def test_what_is_killed_comes_back_and_jobs_run_again(site: Installation, word: str) -> None:
     killed = running(site, word)
     assert killed, f"{word} runs"
+
     os.kill(killed[0].pid, signal.SIGKILL)
-    deadline = time.monotonic() + 90
-    while not (came_back(site, word, killed) and works(site)):
-        assert time.monotonic() < deadline, f"{word} did not come back"
-        time.sleep(0.3)
+
+    until(lambda: came_back(site, word, killed) and works(site), within_s=90)
 
 
 def came_back(site: Installation, word: str, killed: list[psutil.Process]) -> bool:

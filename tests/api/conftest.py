@@ -1,43 +1,20 @@
 """A client of the API in this process, on real engines and a clean installation."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
-from werkzeug.serving import make_server
 
-from api.app import create_app
 from tests.api.client import Api, new_tenant, ok
 from tests.api.uploading import PIECES, Json, announce, send
-from tests.threads import serving
-
-
-@pytest.fixture
-def app(installation: Path) -> Flask:
-    """The application by the test's settings."""
-    return create_app()
+from tests.threads import served
 
 
 @pytest.fixture
 def address(app: Flask) -> Iterator[str]:
     """Where the application is served."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    with serving(server):
-        yield f"http://127.0.0.1:{server.port}"
-    server.server_close()
-
-
-@pytest.fixture
-def anonymous(app: Flask) -> Api:
-    """A client without a key."""
-    return Api(app.test_client(), None)
-
-
-@pytest.fixture
-def api(anonymous: Api, api_key: str) -> Api:
-    """A client of the tenant that may do everything."""
-    return anonymous.with_key(api_key)
+    with served(app) as address:
+        yield address
 
 
 @pytest.fixture

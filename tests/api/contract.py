@@ -15,13 +15,12 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.core.failures import AcceptedNegativeData, Failure
 from schemathesis.engine import Status, events, from_schema
 from schemathesis.engine.recorder import ScenarioRecorder
-from werkzeug.serving import make_server
 
 from api.app import create_app
 from shared.db import reading
 from shared.services import tenants
 from shared.states import Lane
-from tests.threads import draining, serving
+from tests.threads import draining, served
 
 SUCCESS = frozenset({200, 201, 202, 204, 302})
 _ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "429", "503"]
@@ -50,14 +49,12 @@ class Report:
 
 
 @contextmanager
-def served(key: str) -> Iterator[str]:
+def kept(key: str) -> Iterator[str]:
     """The address of a server that never revokes this key, with a worker for the steps of jobs."""
     app = create_app()
     app.wsgi_app = _keeping(key, app.wsgi_app)  # type: ignore[method-assign]
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    with serving(server), draining(Lane.LIGHT):
-        yield f"http://127.0.0.1:{server.port}"
-    server.server_close()
+    with served(app) as address, draining(Lane.LIGHT):
+        yield address
 
 
 def _keeping(key: str, call: Callable[..., Any]) -> Callable[..., Any]:

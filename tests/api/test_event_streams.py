@@ -3,7 +3,6 @@ behind when its client goes.
 """
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import enumerate as enumerate_threads
@@ -17,6 +16,7 @@ from api.routes import event_stream
 from shared.db import engine, transaction
 from shared.services import events
 from tests.api.client import JOBS, Api, ok, refused, run_queued
+from tests.waiting import until
 
 STREAM = {"Accept": "text/event-stream"}
 
@@ -121,22 +121,13 @@ def following(address: str, api: Api, job: dict[str, Any]) -> Iterator[Iterator[
         yield response.iter_lines()
 
 
-def soon(holds: Any) -> bool:
-    give_up_at = time.monotonic() + 20
-    while not holds():
-        if time.monotonic() > give_up_at:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def test_events_come_while_they_happen_and_no_connection_is_held(address: str, api: Api) -> None:
     job = api.submit({})
     with following(address, api, job) as lines:
         for message in ("first", "second"):
             tell(job, message)
             assert next(line for line in lines if message in line).startswith("data: ")
-            assert soon(lambda: engine().pool.checkedout() == 0)  # type: ignore[attr-defined]
+            until(lambda: engine().pool.checkedout() == 0)  # type: ignore[attr-defined]
         run_queued()
         assert "event: end" in list(lines)
 
@@ -152,8 +143,8 @@ def test_a_client_that_leaves_is_noticed_and_leaves_no_thread(
         assert next(line for line in lines if line.startswith(": "))
         assert waiters.count() == 1
 
-    assert soon(lambda: waiters.count() == 0)
-    assert soon(lambda: set(enumerate_threads()) <= before)
+    until(lambda: waiters.count() == 0)
+    until(lambda: set(enumerate_threads()) <= before)
 
 
 def test_no_more_follow_than_may_wait(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def furnished(api: Api, tenant: Tenant, stand_in: str, monkeypatch: pytest.Monke
 
 def test_every_operation_keeps_to_its_description(furnished: Api) -> None:
     key = str(furnished.key)
-    with contract.served(key) as address:
+    with contract.kept(key) as address:
         report = contract.run(address, key, EXAMPLES)
 
     assert not report.faults, "\n\n".join(f"{name}\n{said}" for name, said in report.faults.items())

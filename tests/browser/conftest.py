@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from werkzeug.serving import make_server
 
 from api.app import create_app
 from api.dashboard.accounts import add_user
 from shared.states import Lane, Role
 from shared.tables.tenant import Tenant
 from tests.ledger import submit
-from tests.threads import serving
+from tests.threads import served
 
 CHROMIUM = Path("/usr/bin/chromium")
 _ARGS = [
@@ -56,10 +55,8 @@ def site(tenant: Tenant, stand_in: str) -> Iterator[Site]:
     submit(tenant.id, [{"seed": seed} for seed in range(5)])
     drain(Lane.TEXT)
     password = add_user("rita@example.org", tenant.name, Role.ADMIN)
-    server = make_server("127.0.0.1", 0, create_app(), threaded=True)
-    with serving(server):
-        yield Site(f"http://127.0.0.1:{server.server_port}", "rita@example.org", password)
-    server.server_close()
+    with served(create_app()) as address:
+        yield Site(address, "rita@example.org", password)
 
 
 @pytest.fixture

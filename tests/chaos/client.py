@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import httpx
 
-from tests.chaos.processes import until
+from tests.waiting import until
 
 FINAL = {"succeeded", "partial", "failed", "cancelled", "expired"}
 _PAUSE_S = 0.2

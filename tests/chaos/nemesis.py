@@ -15,9 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from shared.db import transaction
 from shared.queues import make_celery
 from shared.states import Lane
-from tests.chaos.processes import QUICK, until
+from tests.chaos.processes import QUICK
 from tests.chaos.proxy import Fault
 from tests.chaos.site import Site, freeze, thaw
+from tests.waiting import until
 
 WORKERS = ("worker a", "worker b")
 PROGRAMS = ("api", "sweeper", *WORKERS)

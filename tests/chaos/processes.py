@@ -5,12 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from shared.settings import environment
+from tests.waiting import until as until
 
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = Path(__file__).resolve().parent / "points"
@@ -89,12 +89,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def until(holds: Callable[[], bool], within_s: float = 60) -> None:
-    """Poll until something holds. Raises TimeoutError."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{holds.__name__} did not hold within {within_s} s")
-        time.sleep(0.05)

@@ -24,9 +24,10 @@ from shared.embedded.process import Process
 from shared.services import workers
 from shared.settings import adopt
 from tests.ceph import Ceph
-from tests.chaos.processes import API, SWEEPER, WORKER, Group, free_port, until
+from tests.chaos.processes import API, SWEEPER, WORKER, Group, free_port
 from tests.chaos.proxy import Proxy, proxy
 from tests.settings import forget_settings
+from tests.waiting import until
 
 BUCKET = "works"
 

@@ -16,9 +16,10 @@ from shared.states import Lane
 from shared.storage import FolderStorage
 from shared.tables.tenant import Tenant
 from tests.ceph import in_ci
-from tests.chaos.processes import WORKER, running, sweeper, until
+from tests.chaos.processes import WORKER, running, sweeper
 from tests.chaos.soundness import all_faults, changes, watching
 from tests.ledger import look, submit
+from tests.waiting import until
 
 _NAMESPACES = (
     ["unshare", "--mount"],

@@ -15,11 +15,11 @@ from shared.services import failures
 from shared.services.pages import Cursor
 from tests.chaos.client import Customer
 from tests.chaos.conftest import customer_of, in_use
-from tests.chaos.processes import until
 from tests.chaos.proxy import Fault
 from tests.chaos.site import Site
 from tests.chaos.soundness import all_faults
 from tests.ledger import execute
+from tests.waiting import until
 
 ITEM = {"seconds": 0.05}
 """So that a batch lasts long enough to be met by a fault."""

@@ -18,9 +18,10 @@ from shared.states import Lane
 from shared.storage import storage
 from shared.tables.job import Job
 from shared.tables.tenant import Tenant
-from tests.chaos.processes import IMPATIENT_WORKER, running, sweeper, until, worker
+from tests.chaos.processes import IMPATIENT_WORKER, running, sweeper, worker
 from tests.chaos.soundness import all_faults, changes, watching
 from tests.ledger import assert_sound, submit
+from tests.waiting import until
 
 _RECEIVED = re.compile(r"Task work\[(\S+)\] received")
 

@@ -11,9 +11,9 @@ from shared.db import transaction
 from shared.queues import hint
 from shared.states import Lane
 from tests.chaos.client import Customer
-from tests.chaos.processes import until
 from tests.chaos.site import Site
 from tests.chaos.soundness import all_faults, changes, watching
+from tests.waiting import until
 
 ITEM = {"seconds": 0.01}
 

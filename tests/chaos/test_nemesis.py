@@ -16,7 +16,6 @@ from shared.services import tenants, webhooks
 from shared.states import Scope
 from tests.chaos.client import FINAL, Customer
 from tests.chaos.nemesis import raging
-from tests.chaos.processes import until
 from tests.chaos.report import report
 from tests.chaos.site import Site
 from tests.chaos.soundness import all_faults, changes, watching
@@ -24,6 +23,7 @@ from tests.chaos.traffic import Traffic, flowing
 from tests.ledger import add_stand_in
 from tests.receiver import HERE, Receiver, answers, receiving
 from tests.settings import forget_settings
+from tests.waiting import until
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS") or 60)
 SEED = int(os.environ.get("CHAOS_SEED") or Random().randrange(10_000))

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 from openai import OpenAI
-from werkzeug.serving import make_server
 
 from api.app import create_app
 from shared.states import Lane
 from tests.settings import forget_settings
-from tests.threads import draining, serving
+from tests.threads import draining, served
 
 
 @pytest.fixture
@@ -17,10 +16,8 @@ def address(stories: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A server with workers and the model `stories`."""
     monkeypatch.setenv("ATELIER_WAIT_SECONDS", "240")
     forget_settings()
-    server = make_server("127.0.0.1", 0, create_app(), threaded=True)
-    with serving(server), draining(Lane.TEXT, Lane.LIGHT):
-        yield f"http://127.0.0.1:{server.port}/v1"
-    server.server_close()
+    with served(create_app()) as address, draining(Lane.TEXT, Lane.LIGHT):
+        yield f"{address}/v1"
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ which one may be refused.
 """
 
 import json
-import time
 from typing import Any
 
 import openai
@@ -12,6 +11,7 @@ from openai import OpenAI
 from openai.types import Batch
 
 from tests.ledger import assert_sound
+from tests.waiting import until
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
@@ -37,12 +37,11 @@ def submit(client: OpenAI, content: bytes, endpoint: Any = COMPLETIONS, **fields
 
 
 def ended(client: OpenAI, batch: Batch, within_s: float = 120) -> Batch:
-    ends_at = time.monotonic() + within_s
-    while batch.status not in {"completed", "failed", "cancelled", "expired"}:
-        assert time.monotonic() < ends_at, batch
-        time.sleep(0.05)
-        batch = client.batches.retrieve(batch.id)
-    return batch
+    def final() -> Batch | None:
+        found = client.batches.retrieve(batch.id)
+        return found if found.status in {"completed", "failed", "cancelled", "expired"} else None
+
+    return until(final, within_s)
 
 
 def lines_of(client: OpenAI, file_id: str | None) -> list[dict[str, Any]]:

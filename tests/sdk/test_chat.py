@@ -1,6 +1,5 @@
 """Chat completions and streams, with OpenAI's own client."""
 
-import time
 from collections.abc import Callable
 
 import openai
@@ -12,6 +11,7 @@ from api import waiters
 from shared import pieces
 from shared.chat import render
 from shared.pieces import Piece
+from tests.waiting import until
 
 MESSAGES: list[ChatCompletionMessageParam] = [
     {"role": "system", "content": "You tell stories."},
@@ -129,7 +129,7 @@ def test_a_client_that_leaves_frees_its_place_though_the_call_cannot_be_cancelle
     def away(*_: object) -> bool:
         raise RuntimeError("asked to raise")
 
-    assert nobody_waits(), "after the tests before"
+    until(nobody_waits)  # after the tests before
     monkeypatch.setattr("api.openai.streams.cancel", away)
     asked = {"model": "stories", "prompt": "Once", "max_tokens": 400, "n": 16}
     stream = client.completions.create(**asked, stream=True)
@@ -138,16 +138,12 @@ def test_a_client_that_leaves_frees_its_place_though_the_call_cannot_be_cancelle
 
     stream.close()
 
-    assert nobody_waits()
+    until(nobody_waits)
     # Nobody else would, and it would run on for a minute.
     client.post(f"{address_of(client, job)}/cancel", cast_to=dict)
 
 
-def nobody_waits(within_s: float = 30) -> bool:
-    """Whether every call has left, soon."""
-    ends_at = time.monotonic() + within_s
-    while waiters.count() and time.monotonic() < ends_at:
-        time.sleep(0.05)
+def nobody_waits() -> bool:
     return waiters.count() == 0
 
 
@@ -156,15 +152,15 @@ def address_of(client: OpenAI, job: str) -> str:
     return str(client.base_url).replace("/v1/", f"/api/v1/jobs/{job}")
 
 
-def state_of(client: OpenAI, job: str, within_s: float = 30) -> str:
+def state_of(client: OpenAI, job: str) -> str:
     """The state of a job once it is over."""
     url = address_of(client, job)
-    ends_at = time.monotonic() + within_s
-    while True:
+
+    def final_state() -> str | None:
         state = client.get(url, cast_to=dict)["state"]
-        if state in {"cancelled", "succeeded", "failed"} or time.monotonic() > ends_at:
-            return str(state)
-        time.sleep(0.05)
+        return state if state in {"cancelled", "succeeded", "failed"} else None
+
+    return str(until(final_state))
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ from pathlib import Path
 import openai
 import pytest
 from openai import OpenAI
-from werkzeug.serving import make_server
 
 from api.app import create_app
 from tests.ledger import execute
-from tests.threads import serving
+from tests.threads import served
 
 CONTENT = os.urandom(300_000)
 
@@ -21,11 +20,11 @@ CONTENT = os.urandom(300_000)
 @pytest.fixture
 def client(installation: Path, api_key: str) -> Iterator[OpenAI]:
     """The client, as a user would make it, and a server to speak to."""
-    server = make_server("127.0.0.1", 0, create_app(), threaded=True)
-    address = f"http://127.0.0.1:{server.port}/v1"
-    with serving(server), OpenAI(base_url=address, api_key=api_key, timeout=60) as made:
+    with (
+        served(create_app()) as address,
+        OpenAI(base_url=f"{address}/v1", api_key=api_key, timeout=60) as made,
+    ):
         yield made
-    server.server_close()
 
 
 def test_a_file_lives_from_upload_to_deletion(client: OpenAI, tmp_path: Path) -> None:

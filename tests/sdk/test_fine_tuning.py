@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +12,14 @@ import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 from PIL import Image
-from werkzeug.serving import make_server
 
 from api.app import create_app
 from api.demo.material import digits_archive
 from shared.states import Lane
 from tests.ledger import assert_sound
 from tests.settings import forget_settings
-from tests.threads import draining, serving
+from tests.threads import draining, served
+from tests.waiting import until
 
 TINY = {"layers": 1, "width": 64, "heads": 2, "vocabulary": 320, "context": 64}
 ENDED = {"succeeded", "failed", "cancelled"}
@@ -31,10 +30,8 @@ def address(installation: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
     """A server without a worker."""
     monkeypatch.setenv("ATELIER_WAIT_SECONDS", "240")
     forget_settings()
-    server = make_server("127.0.0.1", 0, create_app(), threaded=True)
-    with serving(server):
-        yield f"http://127.0.0.1:{server.port}/v1"
-    server.server_close()
+    with served(create_app()) as address:
+        yield f"{address}/v1"
 
 
 @pytest.fixture
@@ -67,12 +64,11 @@ def chats(answer: str, count: int = 60) -> list[dict[str, Any]]:
 
 
 def wait(client: OpenAI, job: FineTuningJob) -> FineTuningJob:
-    deadline = time.monotonic() + 240
-    while job.status not in ENDED:
-        assert time.monotonic() < deadline, f"{job.id} is still {job.status}"
-        time.sleep(0.1)
-        job = client.fine_tuning.jobs.retrieve(job.id)
-    return job
+    def final() -> FineTuningJob | None:
+        found = client.fine_tuning.jobs.retrieve(job.id)
+        return found if found.status in ENDED else None
+
+    return until(final, within_s=240)
 
 
 def supervised(**hyperparameters: Any) -> Any:

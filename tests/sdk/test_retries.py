@@ -5,12 +5,9 @@ from typing import Any
 
 import pytest
 from openai import OpenAI
-from werkzeug.serving import make_server
 
 from api.app import create_app
-from tests.threads import serving
-
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+from tests.threads import Wsgi, served
 
 
 class Lossy:
@@ -33,11 +30,11 @@ class Lossy:
 @pytest.fixture
 def client(stories: str, api_key: str) -> Iterator[OpenAI]:
     """The client, as a user would make it, on a bad line."""
-    server = make_server("127.0.0.1", 0, Lossy(create_app()), threaded=True)
-    address = f"http://127.0.0.1:{server.port}/v1"
-    with serving(server), OpenAI(base_url=address, api_key=api_key, timeout=60) as made:
+    with (
+        served(Lossy(create_app())) as address,
+        OpenAI(base_url=f"{address}/v1", api_key=api_key, timeout=60) as made,
+    ):
         yield made
-    server.server_close()
 
 
 def test_a_batch_whose_answer_was_lost_is_made_once(client: OpenAI) -> None:

@@ -11,11 +11,11 @@ from shared.services import deliveries, webhooks
 from shared.services.pages import Cursor
 from shared.tables.tenant import Tenant
 from shared.tables.webhook import Delivery, Webhook
-from tests.chaos.processes import until
 from tests.ledger import finish, submit, take
 from tests.receiver import HERE, Receiver, answers, is_silent, receiving
 from tests.settings import forget_settings
 from tests.threads import beside
+from tests.waiting import until
 from worker.deliveries import Sender
 
 pytestmark = pytest.mark.usefixtures("allowed", "stand_in")

@@ -18,6 +18,7 @@ from shared.tables.job import Job
 from shared.tables.output import Output
 from shared.tables.tenant import Tenant
 from tests.ledger import assert_sound, submit
+from tests.waiting import until
 from worker.runner import drain
 
 
@@ -151,12 +152,8 @@ def test_a_cancelled_job_stops_while_its_items_run(tenant: Tenant) -> None:
 
 
 def await_state(tenant: Tenant, job: Job, state: str) -> None:
-    import time
-
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+    def is_there() -> bool:
         with transaction() as session:
-            if jobs.get(session, tenant.id, job.id).state == state:
-                return
-        time.sleep(0.02)
-    pytest.fail(f"job {job.id} did not become {state}")
+            return jobs.get(session, tenant.id, job.id).state == state
+
+    until(is_there)

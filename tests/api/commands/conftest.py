@@ -9,8 +9,8 @@ import pytest
 
 from api.app import create_app
 from shared.states import Lane
-from tests.api.commands.site import Site, said, served
-from tests.threads import draining
+from tests.api.commands.site import Site, said
+from tests.threads import draining, served
 
 
 @pytest.fixture

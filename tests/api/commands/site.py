@@ -1,19 +1,15 @@
 """A served API that fails as a test says, and the commands run against it."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from socket import SHUT_RDWR
 from typing import Any
 
 from click.testing import CliRunner, Result
-from werkzeug.serving import make_server
 from werkzeug.test import run_wsgi_app
 
 from api.__main__ import main
-from tests.threads import serving
-
-Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+from tests.threads import Wsgi
 
 
 @dataclass
@@ -64,15 +60,6 @@ class Site:
             for environ in self.seen
             if (environ["REQUEST_METHOD"], environ["PATH_INFO"]) == (method, path)
         ]
-
-
-@contextmanager
-def served(app: Wsgi) -> Iterator[str]:
-    """The address at which an application answers while the block runs."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    with serving(server):
-        yield f"http://127.0.0.1:{server.server_port}"
-    server.server_close()
 
 
 def run(*arguments: object, stdin: str | None = None) -> Result:

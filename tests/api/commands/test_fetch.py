@@ -14,8 +14,8 @@ import pytest
 from api.client.names import file_name
 from shared.states import Lane
 from shared.storage import FolderStorage, read, storage
-from tests.api.commands.site import Fault, Site, run, said, served
-from tests.threads import draining
+from tests.api.commands.site import Fault, Site, run, said
+from tests.threads import draining, served
 
 Finished = Callable[..., str]
 Items = Callable[..., Path]

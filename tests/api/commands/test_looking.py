@@ -14,8 +14,8 @@ from api.client.faults import TRIES
 from shared.states import Lane, Scope
 from shared.tables.tenant import Tenant
 from tests.api.client import new_key, new_tenant
-from tests.api.commands.site import Fault, Site, run, said, served
-from tests.threads import draining
+from tests.api.commands.site import Fault, Site, run, said
+from tests.threads import draining, served
 
 Finished = Callable[..., str]
 Items = Callable[..., Path]

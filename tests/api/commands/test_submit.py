@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from sqlalchemy import text
 from shared.db import engine
 from shared.tables.tenant import Tenant
 from tests.api.commands.site import Fault, Site, run, said
+from tests.waiting import until
 
 Items = Callable[..., Path]
 MODEL = ("--model", "stand-in")
@@ -71,7 +71,8 @@ class TestItems:
 
         job_id = said("submit", file, *MODEL, "--wait")
 
-        made = outputs_of(tmp_path / "to", job_id)
+        # The two are run as they come, for their shapes are not the same.
+        made = sorted(outputs_of(tmp_path / "to", job_id), key=lambda each: each["item"])
         asked = [(each["custom_id"], each["params"]["shape"], each["params"]["n"]) for each in made]
         assert asked == [("007", "12", 2), ("007", "12", 2), (None, "a,\nb", 1)]
         assert made[0]["params"]["seconds"] == 0.0005
@@ -162,7 +163,7 @@ class TestOnce:
         key = {"tenant": tenant.id, "key": "a/job"}
         first.execute(text(_CLAIM), key)
         process = _atelier("submit", items({}), *MODEL, "--idempotency-key", "a", stderr=PIPE)
-        _await(lambda: len(site.requests("POST", "/api/v1/jobs")) == 2)
+        until(lambda: len(site.requests("POST", "/api/v1/jobs")) == 2)
         first.close()
         _, told = process.communicate(timeout=60)
 
@@ -171,13 +172,6 @@ class TestOnce:
 
 
 _CLAIM = "INSERT INTO idempotency (tenant_id, key, request_hash) VALUES (:tenant, :key, 'other')"
-
-
-def _await(condition: Callable[[], bool]) -> None:
-    ends_at = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < ends_at
-        time.sleep(0.02)
 
 
 class TestWait:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,23 +16,10 @@ from typing import Any
 import pytest
 
 from shared.embedded.engines import engines
+from tests.waiting import until
 
 SCRIPT = Path(__file__).with_name("installation.py")
 PROJECT = Path(__file__).parents[3]
-
-
-def wait_until(look: Callable[[], Any], timeout_s: float = 30.0) -> Any:
-    """What `look` returns, as soon as that is true."""
-    deadline = time.monotonic() + timeout_s
-    while not (result := look()):
-        assert time.monotonic() < deadline, f"not within {timeout_s} s"
-        time.sleep(0.02)
-    return result
-
-
-@pytest.fixture
-def until() -> Callable[..., Any]:
-    return wait_until
 
 
 def make_folder() -> Path:
@@ -141,4 +127,4 @@ def start(old_home: Path, free_port: int) -> Iterator[Callable[..., Installation
         installation.supervisor.stdout.close()
         installation.supervisor.stderr.close()
     for installation in started:
-        wait_until(lambda one=installation: not one.processes())
+        until(lambda one=installation: not one.processes())

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from shared.embedded.guardian import born
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -35,7 +36,7 @@ def answers(look) -> bool:
     return True
 
 
-def test_a_killed_postgres_comes_back_on_the_same_port_with_its_rows(start, until):
+def test_a_killed_postgres_comes_back_on_the_same_port_with_its_rows(start):
     installation = start()
     database = installation.urls()["database"]
     query(database, "CREATE TABLE kept AS SELECT 7 AS number")
@@ -49,7 +50,7 @@ def test_a_killed_postgres_comes_back_on_the_same_port_with_its_rows(start, unti
     assert installation.leader("worker") == worker
 
 
-def test_a_postgres_killed_under_a_long_query_comes_back(start, until):
+def test_a_postgres_killed_under_a_long_query_comes_back(start):
     installation = start()
     database = installation.urls()["database"].replace("+psycopg", "")
     busy = psycopg.connect(database)
@@ -61,12 +62,12 @@ def test_a_postgres_killed_under_a_long_query_comes_back(start, until):
     os.kill(before, signal.SIGKILL)
 
     until(lambda: installation.leader("postgres") not in (None, before))
-    until(lambda: answers(lambda: query(database, "SELECT 1")), timeout_s=15)
+    until(lambda: answers(lambda: query(database, "SELECT 1")), within_s=15)
     assert born(pid) is None
     busy.close()
 
 
-def test_a_killed_valkey_comes_back_on_the_same_port(start, until):
+def test_a_killed_valkey_comes_back_on_the_same_port(start):
     installation = start()
     with redis.Redis.from_url(installation.urls()["redis"]) as client:
         client.set("hint", "7")
@@ -79,7 +80,7 @@ def test_a_killed_valkey_comes_back_on_the_same_port(start, until):
         assert client.get("hint") == b"7"
 
 
-def test_a_killed_program_comes_back_without_its_old_children(start, until):
+def test_a_killed_program_comes_back_without_its_old_children(start):
     installation = start(engines=False)
     installation.urls()
     until(lambda: count_sleepers(installation) == 2)
@@ -93,7 +94,7 @@ def test_a_killed_program_comes_back_without_its_old_children(start, until):
     assert born(before) is None
 
 
-def test_a_killed_guardian_comes_back(start, until):
+def test_a_killed_guardian_comes_back(start):
     installation = start(engines=False)
     installation.urls()
 
@@ -130,7 +131,7 @@ def test_a_closed_terminal_stops_the_installation(start):
     assert (status, installation.processes()) == (0, [])
 
 
-def test_a_stop_during_the_start_leaves_no_process(start, until):
+def test_a_stop_during_the_start_leaves_no_process(start):
     installation = start()
     until(lambda: installation.leader("postgres"))
 
@@ -139,7 +140,7 @@ def test_a_stop_during_the_start_leaves_no_process(start, until):
     assert (status, installation.processes()) == (0, [])
 
 
-def test_a_killed_supervisor_takes_every_process_with_it(start, until):
+def test_a_killed_supervisor_takes_every_process_with_it(start):
     installation = start(words=["stubborn"], grace_s=1.0)
     installation.urls()
 
@@ -148,7 +149,7 @@ def test_a_killed_supervisor_takes_every_process_with_it(start, until):
     until(lambda: not installation.processes())
 
 
-def test_supervisor_and_guardian_killed_together_leave_nothing_after_the_next_start(start, until):
+def test_supervisor_and_guardian_killed_together_leave_nothing_after_the_next_start(start):
     installation = start(engines=False, words=["stubborn"], grace_s=0.5)
     installation.urls()
     worker = installation.leader("worker")
@@ -176,7 +177,7 @@ def test_a_program_that_ignores_the_signal_is_killed_with_its_children(start):
     assert installation.processes() == []
 
 
-def test_a_second_signal_ends_the_wait_for_a_slow_program(start, until):
+def test_a_second_signal_ends_the_wait_for_a_slow_program(start):
     installation = start(engines=False, words=["stubborn"], grace_s=300.0)
     installation.urls()
     installation.supervisor.send_signal(signal.SIGINT)
@@ -186,7 +187,7 @@ def test_a_second_signal_ends_the_wait_for_a_slow_program(start, until):
         installation.supervisor.send_signal(signal.SIGINT)
         return installation.supervisor.poll() is not None
 
-    until(insist, timeout_s=10)
+    until(insist, within_s=10)
 
     assert installation.processes() == []
 
