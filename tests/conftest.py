@@ -1,9 +1,8 @@
 """Fixtures that all tests share: real engines, a clean database, settings of the test's own."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from shared.states import Scope
 from shared.tables.tenant import Tenant
 from tests.api.client import Api
 from tests.ceph import Ceph, ceph, in_ci, missing_programs
+from tests.homes import scratch_home
 from tests.settings import forget_settings
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -37,10 +37,7 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def urls() -> Iterator[Urls]:
     """A PostgreSQL and a Valkey of this test session, migrated."""
-    # Not pytest's folders: as root it closes them, at every start, to the engine's user.
-    home = Path(tempfile.mkdtemp(prefix="atelier-test-")).resolve()
-    home.chmod(0o711)
-    with engines(home) as found:
+    with scratch_home() as home, engines(home) as found:
         os.environ["ATELIER_DATABASE_URL"] = str(found.database)
         os.environ["ATELIER_API_DATABASE_URL"] = str(found.api_database)
         os.environ["ATELIER_REDIS_URL"] = str(found.redis)
@@ -48,22 +45,26 @@ def urls() -> Iterator[Urls]:
         upgrade()
         yield found
         engine().dispose()
-    shutil.rmtree(home)
 
 
 @pytest.fixture
 def installation(urls: Urls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A clean installation: empty tables, empty Redis, an empty folder as storage.
+    """A clean installation. Gives its home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    with cleaned(urls, home, monkeypatch):
+        yield home
 
-    Gives its home.
-    """
-    monkeypatch.setenv("ATELIER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ATELIER_SECRET_KEY", "test-secret-" + "0" * 32)
-    (tmp_path / "home").mkdir()
+
+@contextmanager
+def cleaned(urls: Urls, home: Path, environment: pytest.MonkeyPatch) -> Iterator[None]:
+    """Empty tables, an empty Redis and an empty folder as storage, while the block runs."""
+    environment.setenv("ATELIER_HOME", str(home))
+    environment.setenv("ATELIER_SECRET_KEY", "test-secret-" + "0" * 32)
     forget_settings()
     empty_tables()
     _empty_redis(str(urls.redis))
-    yield tmp_path / "home"
+    yield
     forget_settings()
 
 

@@ -2,9 +2,7 @@
 its tenants as clients of the HTTP API.
 """
 
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from shared.settings import adopt
 from tests.ceph import Ceph
 from tests.chaos.processes import API, SWEEPER, WORKER, Group, free_port
 from tests.chaos.proxy import Proxy, proxy
+from tests.homes import scratch_home
 from tests.settings import forget_settings
 from tests.waiting import until
 
@@ -150,10 +149,8 @@ class Site:
 @contextmanager
 def site(s3: Ceph) -> Iterator[Site]:
     """Its engines, migrated, and its settings in the environment; no program runs yet."""
-    folder = Path(tempfile.mkdtemp(prefix="atelier-chaos-")).resolve()
-    folder.chmod(0o711)
     with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        folder = stack.enter_context(scratch_home())
         house = stack.enter_context(opened(folder / "home"))
         engines = stack.enter_context(started(house, postgres=True, valkey=True))
         redis_url, s3_url = urlsplit(str(engines.urls.redis)), urlsplit(s3.endpoint)

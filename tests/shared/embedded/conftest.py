@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,35 +14,26 @@ from typing import Any
 import pytest
 
 from shared.embedded.engines import engines
+from tests.homes import scratch_home
 from tests.waiting import until
 
 SCRIPT = Path(__file__).with_name("installation.py")
 PROJECT = Path(__file__).parents[3]
 
 
-def make_folder() -> Path:
-    # Not `tmp_path`: as root, pytest closes the folders above it to everybody else. In memory where
-    # there is room: a database is a thousand small files, each written out at its first start.
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 4 * 1024**3
-    return Path(tempfile.mkdtemp(prefix="atelier-test-", dir=memory if roomy else None)).resolve()
-
-
 @pytest.fixture
 def home() -> Iterator[Path]:
-    folder = make_folder()
-    yield folder
-    shutil.rmtree(folder)
+    with scratch_home() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")
 def made() -> Iterator[Path]:
     """A home whose database was made once; tests take copies."""
-    folder = make_folder()
-    with engines(folder, valkey=False):
-        pass
-    yield folder
-    shutil.rmtree(folder)
+    with scratch_home() as folder:
+        with engines(folder, valkey=False):
+            pass
+        yield folder
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from sqlalchemy import event, text
 
 from shared import wall
 from shared.db import engine, reading, transaction
+from shared.embedded.engines import Urls
 from shared.services import (
     budgets,
     deliveries,
@@ -27,7 +28,9 @@ from shared.services.ledger import expire, leases, sweep
 from shared.services.pages import Cursor, Made
 from shared.states import JobKind, JobState, OutputState, Stage
 from shared.tables.tenant import Tenant
-from tests.ledger import add_other_tenant, execute, finish, look, submit, take
+from tests.conftest import cleaned
+from tests.ledger import add_other_tenant, add_stand_in, execute, finish, look, submit, take
+from tests.settings import forget_settings
 
 LARGE = {
     "items",
@@ -57,18 +60,25 @@ RARE_OUTPUTS = {
 }
 
 
-@pytest.fixture
-def crowded(tenant: Tenant, stand_in: str) -> Tenant:
+@pytest.fixture(scope="module")
+def crowded(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenant]:
     """A tenant among others, with rows enough that reading all of them would not be chosen."""
-    for number in range(3):
-        other = add_other_tenant(f"other {number}")
-        submit(other, [{}] * 4000)
-    for _ in range(200):
-        submit(tenant.id, [{}] * 3)
-    for _ in range(100):
-        finish(take())
-    execute("ANALYZE")
-    return tenant
+    home = tmp_path_factory.mktemp("crowded")
+    with pytest.MonkeyPatch.context() as environment, cleaned(urls, home, environment):
+        environment.setenv("ATELIER_FAMILIES", "tests.families.stand_in")
+        forget_settings()
+        with transaction() as session:
+            tenant = tenants.add_tenant(session, "acme")
+        add_stand_in(tenant.id)
+        for number in range(3):
+            other = add_other_tenant(f"other {number}")
+            submit(other, [{}] * 4000)
+        for _ in range(200):
+            submit(tenant.id, [{}] * 3)
+        for _ in range(100):
+            finish(take())
+        execute("ANALYZE")
+        yield tenant
 
 
 @contextmanager
