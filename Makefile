@@ -1,10 +1,12 @@
 # What people run here. `make demo` and `make test` do everything on a fresh machine.
-.PHONY: help setup demo up test chaos contract audit lint format clean
+.PHONY: help setup demo up test test-beside test-alone chaos contract audit lint format clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+WORKERS ?= 2
+ALONE := tests/chaos tests/acceptance
 
 help:  ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,8 +25,18 @@ demo: setup  ## Run the main job on real input, then serve until Ctrl-C (EXIT=1:
 up: setup  ## Run the whole installation until Ctrl-C; data stay in ATELIER_HOME
 	@$(BIN)/atelier up
 
-test: setup lint  ## Run every test that this machine can run
-	@$(BIN)/pytest --durations=15
+test: setup lint  ## Run every test that this machine can run (WORKERS=4: so many at a time)
+	@$(MAKE) --no-print-directory --keep-going --jobs=1 test-beside test-alone
+
+# Each worker has engines of its own. Models this small run fastest on one thread.
+test-beside:
+	@echo "tests that may run beside others"
+	@OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal --durations=15 $(ALONE:%=--ignore=%)
+
+# These kill whole installations, and hold them to seconds.
+test-alone:
+	@echo "tests that have the machine for themselves"
+	@$(BIN)/pytest --durations=15 $(ALONE)
 
 chaos: setup  ## Hurt an installation at random (SECONDS=600 SEED=7) and see that nothing is lost
 	@CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) $(BIN)/pytest -q tests/chaos/test_nemesis.py
