@@ -72,7 +72,8 @@ class TestWorkers:
         victim.start("worker 0")
         victim.await_api()
         victim.await_workers()
-        job = customer.submit([{"seconds": 0.1}] * 64)
+        # Enough that the last of them still finds some, however long it takes to start.
+        job = customer.submit([{"seconds": 0.1}] * 192)
         for number in range(1, 3):
             seen = (customer.look(job) or {})["counts"]["done"]
             until(lambda seen=seen: (customer.look(job) or {})["counts"]["done"] > seen)
