@@ -84,7 +84,7 @@ def _check() -> None:
     g.caller = _authenticate()
     wall.ask_for(g.caller.tenant_id)
     begin(request=g.request_id, key=g.caller.key_id)
-    limits.count_key(g.caller.key_id)
+    limits.count_caller(g.caller)
     if not isinstance(access, frozenset):
         raise Forbidden("This route names no scope; nobody may call it.")
     require(*access)

@@ -98,17 +98,22 @@ def tenant() -> None:
 
 
 _WEIGHT = click.FloatRange(min=0.001)
+_COUNT = click.IntRange(1, 2**31 - 1)
+_LARGE = click.IntRange(1, 2**63 - 1)
+_DAYS = click.FloatRange(0, 36_500, min_open=True)
 
 
 def with_limits(command: Command) -> Command:
     """The options for a tenant's limits, which `tenant add` and `tenant set` have in common."""
-    for name, told in (
-        ("--max-compute-seconds", "Budget of compute seconds of each month."),
-        ("--max-bytes", "Most bytes of its files and outputs."),
-        ("--max-queued", "Most of its items that may wait."),
-        ("--max-running", "Most of its items that may run at once in a lane."),
+    for name, type_, told in (
+        ("--retention-days", _DAYS, "Days for which its ended jobs are kept with their outputs."),
+        ("--max-requests", _COUNT, "Most requests of all its keys in a minute."),
+        ("--max-compute-seconds", _LARGE, "Budget of compute seconds of each month."),
+        ("--max-bytes", _LARGE, "Most bytes of its files and outputs."),
+        ("--max-queued", _LARGE, "Most of its items that may wait."),
+        ("--max-running", _COUNT, "Most of its items that may run at once in a lane."),
     ):
-        command = click.option(name, type=click.IntRange(min=1), help=told)(command)
+        command = click.option(name, type=type_, help=told)(command)
     return command
 
 
@@ -117,7 +122,7 @@ def with_limits(command: Command) -> Command:
 @click.option("--weight", type=_WEIGHT, default=1.0, show_default=True)
 @with_limits
 @says_errors
-def tenant_add(name: str, weight: float, **limits: int | None) -> None:
+def tenant_add(name: str, weight: float, **limits: float | None) -> None:
     """Add a tenant; prints its id."""
     _use_local()
     with transaction() as session:
@@ -128,13 +133,36 @@ def tenant_add(name: str, weight: float, **limits: int | None) -> None:
 @click.argument("name")
 @click.option("--weight", type=_WEIGHT, help="Its share of each lane, against the others'.")
 @with_limits
+@click.option(
+    "--reset",
+    "resets",
+    multiple=True,
+    type=click.Choice([limit.replace("_", "-") for limit in tenants.LIMITS]),
+    help="Take this limit of its own away again; may be given several times.",
+)
 @says_errors
-def tenant_set(name: str, **changes: float | None) -> None:
+def tenant_set(name: str, resets: tuple[str, ...], **changes: float | None) -> None:
     """Change what is given, and nothing else."""
     _use_local()
     given = {column: value for column, value in changes.items() if value is not None}
+    taken = dict.fromkeys(reset.replace("-", "_") for reset in resets)
     with transaction() as session:
-        tenants.change_tenant(session, name, given)
+        tenants.change_tenant(session, name, taken | given)
+
+
+@tenant.command("show")
+@click.argument("name")
+@says_errors
+def tenant_show(name: str) -> None:
+    """Print a tenant's id, its weight and its limits."""
+    _use_local()
+    with transaction() as session:
+        shown = tenants.tenant_named(session, name)
+    click.echo(f"id                   {shown.id}")
+    click.echo(f"weight               {shown.weight:g}")
+    for limit in tenants.limits_of(shown):
+        value = "no limit" if limit.value is None else f"{limit.value:.15g}"
+        click.echo(f"{limit.name:<20} {value}{'' if limit.is_own else ' (of the installation)'}")
 
 
 @main.group()

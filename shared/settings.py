@@ -102,6 +102,12 @@ class Settings(BaseSettings):
     key_requests: int = Field(
         6000, gt=0, description="Requests a minute with one key; beyond it the API answers 429."
     )
+    tenant_requests: int = Field(
+        60_000,
+        gt=0,
+        description="Requests a minute with all keys of a tenant together, where it has no limit "
+        "of its own; beyond it the API answers 429.",
+    )
     address_requests: int = Field(
         600,
         gt=0,
@@ -142,7 +148,7 @@ class Settings(BaseSettings):
         None,
         gt=0,
         description="Days after which an ended generation job is deleted with its items, outputs "
-        "and objects; absent: kept.",
+        "and objects, where its tenant has no retention of its own; absent: kept.",
     )
     event_days: float = Field(
         30, gt=0, description="Days for which webhook events and their deliveries are kept."

@@ -84,13 +84,10 @@ def _reconcile_folder(
 
 
 def forget_jobs() -> None:
-    """Delete generation jobs that are past the retention, their objects first."""
-    days = settings().retention_days
-    if days is None:
-        return
+    """Delete jobs with outputs that are past their tenant's retention, their objects first."""
     while True:
         with reading() as session:
-            jobs = [(job.id, job.tenant_id) for job in retention.outdated(session, days)]
+            jobs = retention.outdated(session)
         if not jobs:
             return
         for job_id, tenant_id in jobs:

@@ -1,12 +1,14 @@
 """Retention: what is looked through or deleted some time after its job has ended."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from shared.services.ledger import flows
 from shared.services.ledger.flows import FlowChange
+from shared.settings import settings
 from shared.states import FINAL_JOB_STATES, OUTPUT_KINDS, Step
 from shared.tables.failure import Failure
 from shared.tables.job import Item, Job
@@ -27,6 +29,24 @@ _FORGET_ITEMS = text("""
     ended AS (DELETE FROM items USING chosen WHERE items.id = chosen.id RETURNING items.id)
     SELECT (SELECT count(*) FROM ended) AS items, freed.flow_id, freed.bytes
     FROM (SELECT 1) one LEFT JOIN freed ON true
+""")
+
+# What a tenant has none of its own of is as the settings say; where they say nothing, all is kept.
+_KEPT_FROM = """
+    now() - make_interval(secs => 86400 * coalesce(tenants.retention_days, cast(:days AS float8)))
+"""
+_OLDEST = text(f"SELECT {_KEPT_FROM} FROM tenants WHERE id = :tenant")
+# Tenant by tenant: a long retention's many old jobs are not read in search of a short one's.
+_OUTDATED = text(f"""
+    SELECT old.id, tenants.id AS tenant_id
+    FROM tenants CROSS JOIN LATERAL (
+        SELECT id FROM jobs
+        WHERE tenant_id = tenants.id AND kind IN ('generation', 'embedding')
+            AND state IN ('succeeded', 'partial', 'failed', 'cancelled', 'expired')
+            AND finished_at < {_KEPT_FROM}
+        ORDER BY finished_at LIMIT :most
+    ) old
+    LIMIT :most
 """)
 
 
@@ -71,14 +91,19 @@ def reconciled(session: Session, job_id: str) -> None:
     session.execute(update(Job).where(Job.id == job_id).values(reconciled_at=func.now()))
 
 
-def outdated(session: Session, days: float) -> Sequence[Job]:
-    """Jobs with outputs that ended so many days ago."""
-    chosen = select(Job).where(
-        Job.kind.in_(OUTPUT_KINDS),
-        Job.state.in_(FINAL_JOB_STATES),
-        Job.finished_at < _ago(days * 24 * 3600),
-    )
-    return session.scalars(chosen.order_by(Job.finished_at).limit(_AT_ONCE)).all()
+def oldest(session: Session, tenant_id: str) -> datetime | None:
+    """The end of the oldest job that is kept for a tenant; None where all are."""
+    return session.execute(_OLDEST, _names() | {"tenant": tenant_id}).scalar()
+
+
+def outdated(session: Session) -> Sequence[tuple[str, str]]:
+    """Some jobs with outputs that are past their tenant's retention: their ids and the tenants'."""
+    rows = session.execute(_OUTDATED, _names() | {"most": _AT_ONCE})
+    return [(row.id, row.tenant_id) for row in rows]
+
+
+def _names() -> dict[str, float | None]:
+    return {"days": settings().retention_days}
 
 
 def forget_items(session: Session, job_id: str) -> bool:

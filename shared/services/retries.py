@@ -4,20 +4,19 @@ every item that failed for the same reason.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from shared.errors import Conflict
-from shared.services import budgets, datasets, jobs
+from shared.services import budgets, datasets, jobs, retention
 from shared.services.events import add_event
 from shared.services.failures import Filter, matching
 from shared.services.ledger.accept import add_step
 from shared.services.ledger.counters import JobChange, lock_jobs, move_jobs
 from shared.services.ledger.trainings import start_waiting
 from shared.services.ledger.waiting import enqueue
-from shared.settings import settings
 from shared.states import FINAL_JOB_STATES, DatasetState, JobKind, JobState, Step
 from shared.tables.failure import Failure
 from shared.tables.job import Job
@@ -60,7 +59,7 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
     BudgetSpent.
     """
     job = jobs.get(session, tenant_id, id_)
-    _refuse_outdated(job)
+    _refuse_outdated(session, job)
     if job.kind == JobKind.TRAINING and job.total == 0:
         return _retry_preparation(session, job)
     step = session.execute(_FAILED_STEP, {"job": id_}).scalar()
@@ -82,17 +81,11 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
     return job
 
 
-def _refuse_outdated(job: Job) -> None:
+def _refuse_outdated(session: Session, job: Job) -> None:
     """Raises Conflict for a job that retention is about to delete, or is deleting."""
-    oldest = _oldest()
+    oldest = retention.oldest(session, job.tenant_id)
     if oldest is not None and job.finished_at is not None and job.finished_at < oldest:
         raise Conflict(f"Job {job.id} is past the retention and is being deleted.")
-
-
-def _oldest() -> datetime | None:
-    """The end of the oldest job that is kept; None where all are."""
-    days = settings().retention_days
-    return None if days is None else datetime.now(UTC) - timedelta(days=days)
 
 
 # A job that is just being cancelled, or whose results are being written, is left as it is.
@@ -141,8 +134,9 @@ def retry_failed(session: Session, tenant_id: str, only: Filter) -> Retried:
         by_job[job_id].append(item_id)
     retried = Retried(0, [])
     count = 0
+    oldest = retention.oldest(session, tenant_id)
     for job_id, item_ids in sorted(by_job.items()):
-        again = _retry_some(session, job_id, item_ids)
+        again = _retry_some(session, job_id, item_ids, oldest)
         if again:
             count += again
             retried.jobs.append(session.get_one(Job, job_id))
@@ -152,9 +146,9 @@ def retry_failed(session: Session, tenant_id: str, only: Filter) -> Retried:
     return replace(retried, items=count)
 
 
-def _retry_some(session: Session, job_id: str, item_ids: list[int]) -> int:
+def _retry_some(session: Session, job_id: str, item_ids: list[int], oldest: datetime | None) -> int:
     names = {"job": job_id, "items": item_ids, "ended": sorted(FINAL_JOB_STATES)}
-    state = session.execute(_LOCK_FOR_SOME, names | {"oldest": _oldest()}).scalar()
+    state = session.execute(_LOCK_FOR_SOME, names | {"oldest": oldest}).scalar()
     if state is None:
         return 0
     count = session.execute(_SOME_AGAIN, names).rowcount  # type: ignore[attr-defined]

@@ -13,16 +13,26 @@ from sqlalchemy.orm import Session
 
 from shared.errors import Conflict, NotFound, Unauthenticated
 from shared.ids import new_id
+from shared.settings import settings
 from shared.states import Scope
 from shared.tables.tenant import Key, Tenant
 
 KEY_PREFIX = "atl_"
+LIMITS = {
+    "max_running": None,
+    "max_queued": "tenant_max_queued",
+    "max_bytes": None,
+    "max_compute_seconds": None,
+    "max_requests": "tenant_requests",
+    "retention_days": "retention_days",
+}
+"""Columns of a tenant's limits, each with the setting that holds where it is absent, if any."""
 _LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _HINT_LENGTH = 12
 
 # A function, because whose key it is must be known before row-level security shows it. It also
 # notes the use of the key.
-_KEY = text("SELECT id, tenant_id, scopes FROM wall.key_of(:hash)")
+_CALLER = text("SELECT * FROM wall.caller_of(:hash)")
 
 
 @dataclass(frozen=True)
@@ -32,9 +42,11 @@ class Caller:
     tenant_id: str
     key_id: str
     scopes: frozenset[Scope]
+    max_requests: int | None = None
+    """Most requests of its tenant in a minute; absent: as the settings say."""
 
 
-def add_tenant(session: Session, name: str, weight: float = 1.0, **limits: int | None) -> Tenant:
+def add_tenant(session: Session, name: str, weight: float = 1.0, **limits: float | None) -> Tenant:
     """A new tenant, with limits by the names of their columns. Raises Conflict when the name is
     taken.
     """
@@ -53,6 +65,27 @@ def change_tenant(session: Session, name: str, changes: Mapping[str, float | Non
     for column, value in changes.items():
         setattr(tenant, column, value)
     return tenant
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One of a tenant's limits, as it holds."""
+
+    name: str
+    value: float | None
+    """Absent: there is none."""
+    is_own: bool
+    """Not as the settings say for every tenant that has none of its own."""
+
+
+def limits_of(tenant: Tenant) -> list[Limit]:
+    """All limits of a tenant."""
+    found = []
+    for name, setting in LIMITS.items():
+        own = getattr(tenant, name)
+        general = getattr(settings(), setting) if setting is not None else None
+        found.append(Limit(name, general if own is None else own, own is not None))
+    return found
 
 
 def tenant_named(session: Session, name: str) -> Tenant:
@@ -92,10 +125,11 @@ def authenticate(database: Session | Connection, secret: str) -> Caller:
     """Who owns a key. Raises Unauthenticated when it is unknown, mistyped, expired or revoked."""
     if not _well_formed(secret):
         raise Unauthenticated
-    found = database.execute(_KEY, {"hash": _hash(secret)}).first()
+    found = database.execute(_CALLER, {"hash": _hash(secret)}).first()
     if found is None:
         raise Unauthenticated("This API key is unknown, expired or revoked.")
-    return Caller(found.tenant_id, found.id, frozenset(map(Scope, found.scopes)))
+    scopes = frozenset(map(Scope, found.scopes))
+    return Caller(found.tenant_id, found.id, scopes, found.max_requests)
 
 
 def revoke_key(session: Session, tenant_id: str, key_id: str) -> None:

@@ -58,6 +58,14 @@ class Job(Base):
         ),
         Index("jobs_by_end", "kind", "finished_at"),
         Index(
+            "jobs_to_forget",
+            "tenant_id",
+            "finished_at",
+            postgresql_where=text(
+                "finished_at IS NOT NULL AND kind IN ('generation', 'embedding')"
+            ),
+        ),
+        Index(
             "jobs_to_look_through",
             "finished_at",
             postgresql_where=text("reconciled_at IS NULL AND kind IN ('generation', 'embedding')"),

@@ -35,6 +35,10 @@ class Tenant(Base):
     """Most bytes of its files and outputs; absent: no limit."""
     max_compute_seconds: Mapped[int | None] = mapped_column(BigInteger)
     """Its budget of each calendar month, in UTC; absent: no limit."""
+    max_requests: Mapped[int | None] = mapped_column(Integer)
+    """Most requests of all its keys in a minute; absent: as the settings say."""
+    retention_days: Mapped[float | None] = mapped_column(Float)
+    """Days for which its ended jobs are kept with their outputs; absent: as the settings say."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 

@@ -30,6 +30,42 @@ def test_a_tenant_is_added_with_limits_and_changed_one_by_one() -> None:
     assert (tenant.max_queued, tenant.max_bytes) == (1000, None)
 
 
+def test_a_tenants_limits_are_shown_with_those_that_the_settings_give_it() -> None:
+    options = ("--max-bytes", "5000000000", "--retention-days", "0.5", "--max-requests", "100")
+    id_ = run("tenant", "add", "acme", *options).strip()
+    shown = dict(line.split(maxsplit=1) for line in run("tenant", "show", "acme").splitlines())
+    assert shown == {
+        "id": id_,
+        "weight": "1",
+        "max_running": "no limit (of the installation)",
+        "max_queued": "5000000 (of the installation)",
+        "max_bytes": "5000000000",
+        "max_compute_seconds": "no limit (of the installation)",
+        "max_requests": "100",
+        "retention_days": "0.5",
+    }
+
+
+def test_a_limit_of_a_tenants_own_is_taken_away_again_alone() -> None:
+    run("tenant", "add", "acme", "--retention-days", "7", "--max-requests", "100")
+
+    run("tenant", "set", "acme", "--reset", "retention-days", "--max-queued", "9")
+
+    with transaction() as session:
+        tenant = tenants.tenant_named(session, "acme")
+    assert (tenant.retention_days, tenant.max_requests, tenant.max_queued) == (None, 100, 9)
+
+
+@pytest.mark.parametrize(
+    "options", [("--retention-days", "0"), ("--retention-days", "1e9"), ("--max-requests", "0")]
+)
+def test_a_limit_that_cannot_hold_is_refused(options: tuple[str, str]) -> None:
+    done = CliRunner().invoke(main, ["tenant", "add", "acme", *options])
+
+    assert done.exit_code == 2
+    assert options[0] in done.stderr
+
+
 def test_a_key_is_listed_and_rotated() -> None:
     run("tenant", "add", "acme")
     old = run("key", "add", "--tenant", "acme", "--name", "shop", "--scope", "read").strip()

@@ -5,6 +5,9 @@ when Redis is away.
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -15,6 +18,7 @@ from api.app import create_app
 from shared.db import transaction
 from shared.embedded.engines import Urls
 from shared.services import tenants
+from shared.settings import settings
 from shared.states import Scope
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, new_key, ok, refused
@@ -115,6 +119,73 @@ class TestByKey:
         refused(another.get(JOBS), 429)
 
 
+@pytest.mark.usefixtures("tight")
+class TestByTenant:
+    """Over all its keys together."""
+
+    @pytest.fixture(autouse=True)
+    def _four_by_tenant(self, tight: None, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ATELIER_TENANT_REQUESTS", "4")
+        forget_settings()
+
+    @pytest.fixture
+    def second(self, anonymous: Api, tenant: Tenant) -> Api:
+        """A client with another key of the same tenant."""
+        return anonymous.with_key(new_key(tenant.id, [Scope.READ]))
+
+    def test_the_limit_that_is_nearest_is_told(self, api: Api, second: Api, clock: Clock) -> None:
+        clock.now += 12.5
+
+        assert left(api) == ("3", "2", "48s")
+        assert left(api) == ("3", "1", "48s")
+        assert left(second) == ("4", "1", "48s")
+        assert left(second) == ("4", "0", "48s")
+
+    def test_one_request_too_many_of_all_keys_is_429_and_says_whose_limit_it_is(
+        self, api: Api, second: Api, clock: Clock
+    ) -> None:
+        for client in (api, api, second, second):
+            ok(client.get(JOBS))
+        clock.now += 20
+
+        response = second.get(JOBS)
+
+        error = refused(response, 429)
+        assert error["code"] == "rate_limited"
+        assert "This tenant's keys have sent 4 requests" in error["message"]
+        assert response.headers["Retry-After"] == "40"
+        assert response.headers["x-ratelimit-limit-requests"] == "4"
+        assert response.headers["x-ratelimit-remaining-requests"] == "0"
+        clock.now = MINUTE + 60
+        ok(second.get(JOBS))
+
+    def test_a_key_that_is_refused_takes_nothing_from_the_others(
+        self, api: Api, second: Api, clock: Clock
+    ) -> None:
+        for _ in range(3):
+            ok(api.get(JOBS))
+        for _ in range(5):
+            assert "This key has" in refused(api.get(JOBS), 429)["message"]
+
+        ok(second.get(JOBS))
+
+    def test_a_tenants_own_limit_holds_from_the_next_request_on(
+        self, api: Api, tenant: Tenant, clock: Clock
+    ) -> None:
+        assert left(api) == ("3", "2", "60s")
+        with transaction() as session:
+            tenants.change_tenant(session, tenant.name, {"max_requests": 2})
+
+        assert left(api) == ("2", "0", "60s")
+        refused(api.get(JOBS), 429)
+
+    def test_another_tenant_is_not_held_up(self, api: Api, stranger: Api, clock: Clock) -> None:
+        for _ in range(4):
+            api.get(JOBS)
+
+        assert left(stranger) == ("3", "2", "60s")
+
+
 @pytest.mark.usefixtures("tight", "clock")
 class TestByAddress:
     def test_who_tries_keys_is_told_to_wait_and_a_good_key_is_not(
@@ -210,6 +281,26 @@ def test_without_redis_requests_pass_and_only_the_first_waits(
     assert [answer.status_code for answer in answers] == [200] * 20
     assert "x-ratelimit-limit-requests" not in answers[-1].headers
     assert redis.struck == asked, "Redis was asked again at once"
+
+
+def test_of_two_requests_at_once_one_asks_again_for_redis(
+    behind: Api, redis: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = limits.Rates(settings().required("redis_url"))
+    with redis.showing(Fault.REFUSE):
+        assert rates.count({"somebody": 3}) == []
+    both = Barrier(2)
+
+    def later() -> float:
+        with suppress(BrokenBarrierError):
+            both.wait(0.5)  # for the other thread, if it may come so far
+        return time.monotonic() + 6
+
+    monkeypatch.setattr(limits, "monotonic", later)
+    with ThreadPoolExecutor(2) as pool:
+        asked = list(pool.map(lambda _: rates._may_ask(), range(2)))
+
+    assert sorted(asked) == [False, True]
 
 
 def test_when_redis_is_back_requests_are_counted_again(

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from shared.db import transaction
 from shared.errors import Conflict, NotFound
-from shared.services import files, jobs, outputs, retries, submissions
+from shared.services import failures, files, jobs, outputs, retries, submissions
 from shared.services.events import events_of
 from shared.services.pages import Cursor
 from shared.states import Lane
@@ -17,7 +17,7 @@ from shared.storage import BINARY, storage
 from shared.tables.file import File
 from shared.tables.job import Job
 from shared.tables.tenant import Tenant
-from tests.ledger import assert_sound, execute, look, submit
+from tests.ledger import add_other_tenant, assert_sound, execute, look, submit
 from tests.settings import forget_settings
 from worker import upkeep
 from worker.runner import drain
@@ -29,6 +29,13 @@ def run(tenant: Tenant, items: int = 3) -> Job:
     job = submit(tenant.id, [{"n": 2}] * items)
     drain(Lane.TEXT)
     return job
+
+
+def other_tenant(**limits: float) -> Tenant:
+    """One more tenant with limits of its own, who may use a stand-in."""
+    id_ = add_other_tenant(f"other {limits}", **limits)
+    with transaction() as session:
+        return session.get_one(Tenant, id_)
 
 
 def age(job: Job, days: float) -> None:
@@ -131,6 +138,58 @@ class TestRetention:
         upkeep.forget_jobs()
 
         assert len(keys(job)) == 6
+
+    def test_a_tenants_own_goes_before_the_installations(self, tenant: Tenant) -> None:
+        patient, hasty = other_tenant(retention_days=30), other_tenant(retention_days=1)
+        mine, kept, gone = run(tenant), run(patient), run(hasty)
+        young = run(hasty)
+        for job in (mine, kept):
+            age(job, 7.1)
+        age(gone, 1.1)
+        age(young, 0.9)
+
+        upkeep.forget_jobs()
+
+        assert [len(keys(job)) for job in (mine, kept, gone, young)] == [0, 6, 0, 6]
+        assert_sound()
+
+    def test_a_tenants_own_holds_without_a_setting_and_its_old_jobs_are_not_retried(
+        self, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("ATELIER_RETENTION_DAYS")
+        forget_settings()
+        hasty = other_tenant(retention_days=1)
+        mine, gone = run(tenant), run(hasty)
+        failed = [submit(each.id, [{"fault": "refuse"}]) for each in (tenant, hasty)]
+        drain(Lane.TEXT)
+        for job in (mine, gone, *failed):
+            age(job, 1.1)
+
+        with transaction() as session:
+            retries.retry(session, tenant.id, failed[0].id)
+            with pytest.raises(Conflict, match="being deleted"):
+                retries.retry(session, hasty.id, failed[1].id)
+            only = failures.Filter()
+            assert retries.retry_failed(session, hasty.id, only).items == 0
+        upkeep.forget_jobs()
+
+        assert [len(keys(job)) for job in (mine, gone)] == [6, 0]
+        assert look(failed[0]).state == "queued"
+
+    def test_more_old_jobs_than_are_looked_at_at_once_all_go(self, tenant: Tenant) -> None:
+        for _ in range(60):
+            submit(tenant.id, [{}])
+        execute("UPDATE items SET state = 'cancelled'")
+        execute("DELETE FROM queue")
+        execute(
+            "UPDATE jobs SET state = 'cancelled', queued = 0, cancelled = 1,"
+            " finished_at = now() - interval '8 days'"
+        )
+
+        upkeep.forget_jobs()
+
+        with transaction() as session:
+            assert session.execute(text("SELECT count(*) FROM jobs")).scalar_one() == 0
 
 
 class TestFiles:

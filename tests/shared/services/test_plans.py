@@ -21,6 +21,7 @@ from shared.services import (
     metrics,
     outputs,
     quotas,
+    retention,
     tenants,
     usage,
 )
@@ -169,6 +170,11 @@ def sweep_through(tenant: Tenant) -> None:
         sweep.recover(session, uuid4())
 
 
+def look_for_outdated_jobs(tenant: Tenant) -> None:
+    with reading() as session:
+        retention.outdated(session)
+
+
 def cancel(tenant: Tenant) -> None:
     job = submit(tenant.id, [{}])
     with transaction() as session:
@@ -204,6 +210,7 @@ HOT = (
     list_outputs,
     list_by_what_hardly_any_has,
     sweep_through,
+    look_for_outdated_jobs,
     cancel,
     look_for_deliveries,
     look_at_the_lanes,
