@@ -4,7 +4,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 
-from shared.services.outputs import VECTORS
+from shared.services.outputs import MediaType
 from shared.storage import storage
 from worker.family import Image, Media, Text, Vectors
 
@@ -38,4 +38,4 @@ def encode(media: Media) -> Encoded:
 
             return Encoded(encode_text(media), "text/plain; charset=utf-8")
         case Vectors():
-            return Encoded(media.values_nd.astype("<f4").tobytes(), VECTORS)
+            return Encoded(media.values_nd.astype("<f4").tobytes(), MediaType.VECTORS)

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 
 from api.auth import caller, needs, require
 from api.creates import create_once, takes_key
-from api.pagination import ListAnswer, ListQuery, MadeQuery, answer_list
+from api.pagination import ListAnswer, MadeQuery, answer_list
 from api.requests import let_go, require_json
 from api.routes.estimates import EstimateAnswer, rehearse
-from api.routes.outputs import OutputAnswer, show_outputs
+from api.routes.outputs import JobOutputsQuery, OutputAnswer, show_outputs
 from api.routes.submissions import JobBody, accept
 from api.times import seconds, seconds_or_none
 from shared import metrics
@@ -230,10 +230,10 @@ def retry_job(path: JobPath) -> Response:
     summary="List a job's outputs",
 )
 @needs(Scope.READ)
-def list_job_outputs(path: JobPath, query: ListQuery) -> Response:
+def list_job_outputs(path: JobPath, query: JobOutputsQuery) -> Response:
     tenant_id = caller().tenant_id
     with reading() as session:
         jobs.get(session, tenant_id, path.id)
-        only = outputs.Filter(job_id=path.id)
+        only = outputs.Filter(job_id=path.id, media_type=query.media_type, label=query.label)
         found = outputs.list_outputs(session, tenant_id, query.cursor(), only)
         return show_outputs(session, found)

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from api.auth import caller, needs
 from api.contents import answers, send
-from api.pagination import ListAnswer, MadeQuery, answer_list
+from api.pagination import ListAnswer, ListQuery, MadeQuery, answer_list
 from api.times import seconds
 from shared.db import reading
 from shared.ids import item_id
@@ -85,7 +85,19 @@ class OutputPath(BaseModel):
     id: str
 
 
-class OutputsQuery(MadeQuery):
+class JobOutputsQuery(ListQuery):
+    """Which of a job's outputs."""
+
+    media_type: outputs.MediaType | None = None
+    label: str | None = Field(
+        None,
+        min_length=1,
+        max_length=outputs.MAX_LABEL,
+        description="The label that its facts name; not found by one are mixes of several.",
+    )
+
+
+class OutputsQuery(MadeQuery, JobOutputsQuery):
     """Which outputs."""
 
     job: str | None = None
@@ -96,7 +108,9 @@ class OutputsQuery(MadeQuery):
 @blueprint.get("", responses={200: ListAnswer[OutputAnswer]}, summary="List outputs")
 @needs(Scope.READ)
 def list_outputs(query: OutputsQuery) -> Response:
-    only = outputs.Filter(query.job, query.state, query.model, query.made())
+    only = outputs.Filter(
+        query.job, query.state, query.model, query.made(), query.media_type, query.label
+    )
     with reading() as session:
         found = outputs.list_outputs(session, caller().tenant_id, query.cursor(), only)
         return show_outputs(session, found)

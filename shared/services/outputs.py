@@ -1,6 +1,7 @@
 """Outputs: lists, one, and its content."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,10 +13,20 @@ from shared.states import OutputState
 from shared.tables.job import Item, Job
 from shared.tables.output import Output
 
-VECTORS = "application/vnd.atelier.float32"
-"""Media type of vectors: rows of float32, little-endian, as many as the output's facts say."""
-EXTENSIONS = {"image/png": "png", "text/plain; charset=utf-8": "txt", VECTORS: "f32"}
+
+class MediaType(StrEnum):
+    """What an output's bytes are."""
+
+    PNG = "image/png"
+    TEXT = "text/plain; charset=utf-8"
+    VECTORS = "application/vnd.atelier.float32"
+    """Rows of float32, little-endian, as many as the output's facts say."""
+
+
+EXTENSIONS: dict[str, str] = {MediaType.PNG: "png", MediaType.TEXT: "txt", MediaType.VECTORS: "f32"}
 """File name extension by media type."""
+MAX_LABEL = 200
+"""Most characters of a label by which outputs are found."""
 ITEMS_PER_FOLDER = 1000
 """Of a job in storage: few enough that a folder can be looked into, many enough that making folders
 costs nothing.
@@ -31,12 +42,20 @@ class Filter:
     model: str | None = None
     """A model's name, or `name@version`."""
     made: Made = ALWAYS
+    media_type: MediaType | None = None
+    label: str | None = None
 
 
 def list_outputs(session: Session, tenant_id: str, cursor: Cursor, only: Filter) -> Page[Output]:
     """A page of a tenant's outputs."""
     chosen = select(Output).where(Output.tenant_id == tenant_id)
-    chosen = having(chosen, {Output.job_id: only.job_id, Output.state: only.state})
+    wanted = {
+        Output.job_id: only.job_id,
+        Output.state: only.state,
+        Output.media_type: only.media_type,
+        Output.label: only.label,
+    }
+    chosen = having(chosen, wanted)
     chosen = made_within(chosen, Output, "output", only.made)
     if only.model is not None:
         versions = models.versions_named(tenant_id, only.model)

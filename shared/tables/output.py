@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    Computed,
     DateTime,
     ForeignKey,
     Index,
@@ -20,6 +21,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.tables.base import Base
+
+# With the types that PostgreSQL adds itself, so that the database can be compared with it.
+_LABEL = """
+    CASE WHEN jsonb_typeof(facts -> 'label'::text) = 'string'::text
+            AND length(facts ->> 'label'::text) <= 200
+        THEN facts ->> 'label'::text ELSE NULL::text END
+"""
 
 
 class Output(Base):
@@ -39,6 +47,14 @@ class Output(Base):
             "id",
             postgresql_where=text("state <> 'released'"),
         ),
+        Index(
+            "outputs_by_label",
+            "tenant_id",
+            "label",
+            "id",
+            postgresql_where=text("label IS NOT NULL"),
+        ),
+        Index("outputs_by_media_type", "tenant_id", "media_type", "id"),
         Index("outputs_to_review", "tenant_id", "id", postgresql_where=text("state = 'released'")),
     )
 
@@ -58,6 +74,8 @@ class Output(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     facts: Mapped[dict[str, Any]] = mapped_column(JSONB)
     """What the family says of it: label, token counts, finish reason."""
+    label: Mapped[str | None] = mapped_column(String, Computed(_LABEL, persisted=True))
+    """The label among its facts, if it is one and no mix."""
     scores: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     provenance: Mapped[dict[str, Any]] = mapped_column(JSONB)
     """Model version, weights hash, code and library versions, device, seconds."""

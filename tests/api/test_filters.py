@@ -109,6 +109,37 @@ class TestOutputs:
         for none in ("stand-in@2", "stand-in@x", "other", ""):
             assert ids(api, OUTPUTS, model=none) == set()
 
+    def test_by_media_type(self, api: Api) -> None:
+        first, second = api.run({}), api.run({})
+        (picture,) = self.outputs_of(api, first)
+        (text,) = self.outputs_of(api, second)
+        execute(f"UPDATE outputs SET media_type = 'image/png' WHERE id = '{picture}'")
+        of_second = f"{JOBS}/{second['id']}/outputs"
+
+        assert ids(api, OUTPUTS, media_type="image/png") == {picture}
+        assert ids(api, OUTPUTS, media_type="text/plain; charset=utf-8") == {text}
+        assert ids(api, OUTPUTS, media_type="application/vnd.atelier.float32") == set()
+        assert ids(api, of_second, media_type="text/plain; charset=utf-8") == {text}
+        assert ids(api, of_second, media_type="image/png") == set()
+
+    def test_by_label(self, api: Api) -> None:
+        job, other = api.run({}, {}, {}, {}), api.run({})
+        two, mixed, seven, again = sorted(self.outputs_of(api, job))
+        (elsewhere,) = self.outputs_of(api, other)
+        for output, label in ((two, '"2"'), (mixed, '{"7": 0.5}'), (seven, '"7"'), (again, '"7"')):
+            execute(
+                "UPDATE outputs SET facts = jsonb_build_object('label', cast("
+                f"'{label}' AS jsonb)) WHERE id = '{output}'"
+            )
+        execute(f"""UPDATE outputs SET facts = '{{"label": "7"}}' WHERE id = '{elsewhere}'""")
+
+        assert ids(api, OUTPUTS, label="7") == {seven, again, elsewhere}
+        assert ids(api, OUTPUTS, label="2") == {two}
+        assert ids(api, OUTPUTS, label="3") == set()
+        assert ids(api, f"{JOBS}/{job['id']}/outputs", label="7") == {seven, again}
+        assert ids(api, OUTPUTS, label="7", job=other["id"], state="released") == {elsewhere}
+        assert ids(api, OUTPUTS, label="7", media_type="image/png") == set()
+
     def test_by_state_and_job(self, api: Api) -> None:
         first, second = api.run({}), api.run({}, {})
         (approved,) = self.outputs_of(api, first)
@@ -176,6 +207,11 @@ def test_an_unknown_filter_is_refused_by_name(api: Api, path: str) -> None:
         (JOBS, {"created_after": "yesterday"}),
         (JOBS, {"created_before": -1}),
         (OUTPUTS, {"state": "lost"}),
+        (OUTPUTS, {"media_type": "image/gif"}),
+        (OUTPUTS, {"label": ""}),
+        (OUTPUTS, {"label": "7" * 201}),
+        (f"{JOBS}/job_none/outputs", {"media_type": "png"}),
+        (f"{JOBS}/job_none/outputs", {"state": "released"}),
         ("/api/v1/failures", {"item": "7"}),
         ("/api/v1/failures", {"after": "7"}),
         ("/api/v1/models", {"modality": "smell"}),

@@ -4,7 +4,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import ColumnElement, Executable, Table, and_, delete, insert, select, text, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Executable,
+    Table,
+    and_,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
@@ -59,6 +70,11 @@ def is_row(table: Table, row: Row) -> ColumnElement[bool]:
     return and_(*(column == row[column.name] for column in table.primary_key))
 
 
+def written(table: Table) -> list[Column[Any]]:
+    """The columns that are not computed from others."""
+    return [column for column in table.columns if column.computed is None]
+
+
 def seen(session: Session, table: Table) -> list[tuple[Any, ...]]:
     """The keys of all rows that are shown."""
     return [tuple(found) for found in session.execute(select(*table.primary_key))]
@@ -85,7 +101,7 @@ def test_a_tenant_sees_its_own_row_of_every_table_and_no_others(as_a: Session, r
 def test_a_tenant_changes_and_deletes_no_row_of_another(as_a: Session, rows: Rows) -> None:
     for table in guarded():
         others = is_row(table, rows["b"][table.name])
-        as_it_is = {column.name: column for column in table.columns}
+        as_it_is = {column.name: column for column in written(table)}
 
         assert is_denied(as_a, update(table).where(others).values(as_it_is)), table.name
         assert is_denied(as_a, delete(table).where(others)), table.name
@@ -94,7 +110,8 @@ def test_a_tenant_changes_and_deletes_no_row_of_another(as_a: Session, rows: Row
 def test_a_tenant_adds_nothing_to_what_is_anothers(as_a: Session, rows: Rows) -> None:
     for table in guarded():
         # The policy is asked before the uniqueness of what is there already.
-        assert is_denied(as_a, insert(table).values(rows["b"][table.name])), table.name
+        row = {column.name: rows["b"][table.name][column.name] for column in written(table)}
+        assert is_denied(as_a, insert(table).values(row)), table.name
 
 
 def test_a_tenant_gives_nothing_of_its_own_to_another(as_a: Session, rows: Rows) -> None:

@@ -58,6 +58,8 @@ RARE_JOBS = {
 RARE_OUTPUTS = {
     outputs.Filter(state=OutputState.REJECTED): "outputs_unreleased",
     outputs.Filter(model="none"): "jobs_by_version",
+    outputs.Filter(media_type=outputs.MediaType.PNG): "outputs_by_media_type",
+    outputs.Filter(label="7"): "outputs_by_label",
 }
 
 
@@ -289,6 +291,19 @@ def test_the_few_outputs_that_a_filter_leaves_are_found_by_its_index(
         outputs.list_outputs(session, crowded.id, Cursor(), only)
 
     assert RARE_OUTPUTS[only] in looked_up(statements[-1])
+
+
+@pytest.mark.parametrize(
+    "only", [outputs.Filter(media_type=outputs.MediaType.PNG), outputs.Filter(label="7")], ids=str
+)
+def test_so_they_are_behind_the_wall_where_no_index_on_an_expression_would_serve(
+    crowded: Tenant, only: outputs.Filter
+) -> None:
+    with wall.asking_for(crowded.id):
+        with caught() as statements, reading() as session:
+            outputs.list_outputs(session, crowded.id, Cursor(), only)
+
+        assert RARE_OUTPUTS[only] in looked_up(statements[-1])
 
 
 def test_a_time_bounds_the_ids_that_are_read(crowded: Tenant) -> None:
