@@ -17,6 +17,7 @@ from shared.services import batches, files, jobs, models
 from shared.services.items import Fault, InvalidItems, check_items
 from shared.services.ledger.accept import NewItem
 from shared.services.ledger.claim import Claimed
+from shared.services.lines import Read, Requests, first_model, lines_of, native, wanted
 from shared.services.quotas import check_room
 from shared.states import Lane, Stage
 from shared.storage import storage
@@ -24,7 +25,6 @@ from shared.tables.file import File
 from shared.tables.job import Job
 from shared.tables.model import Model, ModelVersion
 from worker.lease import Lease
-from worker.lines import Read, Requests, first_model, lines_of, native, wanted
 from worker.results import error_lines, output_lines
 from worker.work import Conclude
 
@@ -46,7 +46,7 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
         model, version, read = _reader(job, file, lease)
         most = MAX_LINES if job.endpoint is None else MAX_REQUESTS
         with storage().open(file.key) as source:
-            lines = wanted(lines_of(source, lease), most, read)
+            lines = wanted(lines_of(source, lease.check), most, read)
             for new in check_items(lines, job.kind, model, version):
                 checked.add(new)
         if checked.count == 0:
@@ -78,7 +78,7 @@ def _reader(job: Job, file: File, lease: Lease) -> tuple[Model, ModelVersion, Re
         return model, version, native
     served = endpoint(job.endpoint)
     with storage().open(file.key) as source:
-        name = first_model(lines_of(source, lease))
+        name = first_model(lines_of(source, lease.check))
     with reading() as session:
         try:
             model, version = models.resolve(session, job.tenant_id, name)

@@ -12,9 +12,9 @@ from api.auth import caller, require
 from api.times import LAST_SECOND
 from shared.errors import Invalid
 from shared.family import Family
-from shared.services import submissions, webhooks
+from shared.services import lines, submissions, webhooks
 from shared.services.invalid import invalid
-from shared.services.items import Fault, Wanted
+from shared.services.items import Fault, Items, Wanted
 from shared.services.names import check_name
 from shared.states import JobKind, Scope
 from shared.tables.job import Job
@@ -115,17 +115,17 @@ def _generation(session: Session, body: JobBody) -> Job:
     _refuse(body, "family", "base", "dataset", "params")
     if (body.items is None) == (body.input_file is None):
         raise Invalid("items: give either items or input_file", param="items")
-    if body.dry_run and body.input_file is not None:
-        raise Invalid(
-            "dry_run: the lines of a file are read only once it is accepted; "
-            "give some of them, or all, as items",
-            param="dry_run",
-        )
-    if body.input_file is not None:
-        return submissions.create_generation_from_file(
-            session, _common(session, body), body.model, body.input_file, JobKind(body.kind)
-        )
-    items = _Items(body.items or [])
+    if body.input_file is None:
+        return _with_items(session, body, _Items(body.items or []))
+    if body.dry_run:
+        with lines.items_of_file(caller().tenant_id, body.input_file) as items:
+            return _with_items(session, body, items)
+    return submissions.create_generation_from_file(
+        session, _common(session, body), body.model, body.input_file, JobKind(body.kind)
+    )
+
+
+def _with_items(session: Session, body: JobBody, items: Items) -> Job:
     return submissions.create_generation(
         session, _common(session, body), body.model, items, JobKind(body.kind)
     )

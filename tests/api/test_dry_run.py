@@ -13,6 +13,7 @@ from shared.tables.metadata import metadata
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, ok, refused
 from tests.ledger import add_dataset, add_other_tenant, add_stand_in, assert_sound, execute, measure
+from tests.settings import forget_settings
 from worker.runner import drain
 
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -192,14 +193,96 @@ def test_it_needs_the_scope_of_the_job(api: Api, tenant: Tenant) -> None:
     refused(api.with_key(secret).post(JOBS, body({}, dry_run=True)), 403)
 
 
-def test_a_file_is_refused_with_the_way_to_go(api: Api) -> None:
-    file = ok(api.upload(b'{"params": {}}'))["id"]
-    asked = {"kind": "generation", "model": "stand-in", "input_file": file, "dry_run": True}
+class TestOfAFile:
+    """Its lines are read at once, as a worker would read them."""
 
-    error = refused(api.post(JOBS, asked), 400)
+    @pytest.fixture
+    def asked(self, api: Api) -> Any:
+        """Gives the body of a job whose file has these lines."""
 
-    assert error["param"] == "dry_run"
-    assert "as items" in error["message"]
+        def ask(content: bytes) -> dict[str, Any]:
+            file = ok(api.upload(content))["id"]
+            return {"kind": "generation", "model": "stand-in", "input_file": file}
+
+        return ask
+
+    def test_it_is_priced_and_stands_where_the_jobs_items_would(
+        self, api: Api, tenant: Tenant, asked: Any
+    ) -> None:
+        measure(tenant.id, 4, 1.5)
+        api.submit(*[{}] * 5)
+        job = asked(b'\xef\xbb\xbf{"params": {"n": 3}}\r\n\n{"custom_id": "b", "params": {"n": 2}}')
+        before = rows()
+
+        told = ok(api.post(JOBS, {**job, "dry_run": True}, idempotency_key="a"))
+
+        assert (told["items"], told["compute_seconds"], told["basis"]) == (2, 7.5, 4)
+        assert (told["position"], told["warnings"]) == (7, [])
+        assert rows() == before
+        real = ok(api.post(JOBS, job, idempotency_key="a"), 202)
+        drain(Lane.LIGHT)
+        real = ok(api.get(f"{JOBS}/{real['id']}"))
+        assert (real["counts"]["total"], real["position"]) == (2, 7)
+        assert_sound()
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b'{"params": {}}\n{"params": {"n": 0}}\n{"params": {"seconds": 61}}',
+            b'{"params": {}}\n\n{"params": {}, "colour": "red"}',
+            b'{"custom_id": "a", "params": {}}\n{"custom_id": "a", "params": {}}',
+            b'{"params": {}}\nnot JSON',
+            b'{"params": {"seed": "\xff"}}',
+            b"[]",
+            b"\n\n",
+        ],
+    )
+    def test_it_is_refused_for_what_a_worker_would_refuse_the_job_for(
+        self, api: Api, asked: Any, content: bytes
+    ) -> None:
+        job = asked(content)
+        before = rows()
+        error = refused(api.post(JOBS, {**job, "dry_run": True}), 400)
+        assert rows() == before
+
+        real = ok(api.post(JOBS, job), 202)
+        drain(Lane.LIGHT)
+
+        found = ok(api.get(f"{JOBS}/{real['id']}"))["error"]
+        assert (error["message"], error["param"]) == (found["message"], found["param"])
+
+    def test_quotas_and_budgets_refuse_it_for_all_its_lines(
+        self, api: Api, tenant: Tenant, asked: Any
+    ) -> None:
+        measure(tenant.id, 1, 2.0)
+        with transaction() as session:
+            limits = {"max_queued": 3, "max_compute_seconds": 7}
+            tenants.change_tenant(session, tenant.name, limits)
+        lines = b'{"params": {}}\n'
+
+        assert ok(api.post(JOBS, {**asked(lines * 2), "dry_run": True}))["items"] == 2
+        over = api.post(JOBS, {**asked(lines * 3), "dry_run": True})
+        assert refused(over, 429)["code"] == "budget_spent"
+        over = api.post(JOBS, {**asked(lines * 4), "dry_run": True})
+        assert refused(over, 429)["code"] == "queue_full"
+
+    def test_one_that_is_longer_than_a_request_may_be_is_refused_with_the_way_to_go(
+        self, api: Api, asked: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = {**asked(b'{"params": {}}\n' * 3), "dry_run": True}
+        monkeypatch.setattr("shared.services.lines.MAX_ITEMS", 2)
+        error = refused(api.post(JOBS, job), 400)
+        assert (error["param"], "shorter file" in error["message"]) == ("dry_run", True)
+
+        large = {**asked(b'{"params": {}}' + b" " * 300), "dry_run": True}
+        monkeypatch.setenv("ATELIER_BODY_LIMIT", "300")
+        forget_settings()
+        assert refused(api.post(JOBS, large), 400)["param"] == "dry_run"
+
+    def test_another_tenants_file_is_not_found(self, api: Api, stranger: Api, asked: Any) -> None:
+        job = asked(b'{"params": {}}')
+
+        assert refused(stranger.post(JOBS, {**job, "dry_run": True}), 404)["param"] == "input_file"
 
 
 class TestWarnings:

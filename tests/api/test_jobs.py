@@ -79,7 +79,7 @@ class TestInputFile:
     def test_of_a_line_that_never_ends_no_more_is_read_than_one_may_have(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("worker.lines._MOST_BYTES", 100)
+        monkeypatch.setattr("shared.services.lines._MOST_BYTES", 100)
 
         job = self.submit_file(api, b'{"params": {}}\n{"params": {"shape": "' + b"a" * 1000)
 

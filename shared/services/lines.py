@@ -1,16 +1,23 @@
 """Lines of an input file: each an item, in the native form or as a request to an endpoint."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import IO, Any
 
 from pydantic import ValidationError
 
+from shared.db import reading
 from shared.endpoint import Endpoint, EndpointBody
 from shared.errors import Invalid, TooLarge
+from shared.services import files
 from shared.services.invalid import UnknownField, invalid
-from shared.services.items import MOST_FAULTS, Fault, InvalidItems, Wanted, within
-from worker.lease import Lease
+from shared.services.items import MOST_FAULTS, Fault, InvalidItems, Items, Wanted, within
+from shared.services.submissions import MAX_ITEMS
+from shared.settings import settings
+from shared.storage import CHUNK_BYTES, storage
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MOST_BYTES = 16 * 1024 * 1024
@@ -20,17 +27,19 @@ Read = Callable[[dict[str, Any], int], Wanted]
 """Turns the object of a line, with its number, into an item. Raises Invalid."""
 
 
-def lines_of(source: IO[bytes], lease: Lease) -> Iterator[tuple[int, bytes]]:
+def lines_of(
+    source: IO[bytes], check: Callable[[], None] | None = None
+) -> Iterator[tuple[int, bytes]]:
     """The lines of a file with their numbers; blank ones and a byte-order mark are passed over.
 
     No more of a line is read than a request may have. Raises InvalidItems for a longer one, and
-    Stopped once the lease should stop.
+    what `check` raises, which is called every thousand lines.
     """
     number = 0
     while raw := source.readline(_MOST_BYTES + 1):
         number += 1
-        if number % 1000 == 0:
-            lease.check()
+        if check is not None and number % 1000 == 0:
+            check()
         if len(raw) > _MOST_BYTES:
             error = Invalid(f"longer than {_MOST_BYTES} bytes")
             raise InvalidItems([Fault(_at(number, error), number)])
@@ -39,15 +48,65 @@ def lines_of(source: IO[bytes], lease: Lease) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
+@contextmanager
+def items_of_file(tenant_id: str, file_id: str) -> Iterator[Items]:
+    """The items of a native input file that is no longer than a request may be, to be looked at
+    before anything is accepted. Raises NotFound or Invalid.
+    """
+    with reading() as session:
+        file = files.get(session, tenant_id, file_id, param="input_file")
+    if file.bytes > settings().body_limit:
+        raise _too_long()
+    with tempfile.TemporaryFile() as scratch:
+        with storage().open(file.key) as source:
+            shutil.copyfileobj(source, scratch, CHUNK_BYTES)
+        yield _FileItems(scratch)
+
+
+class _FileItems:
+    """The items of a short file, each read when it is asked for."""
+
+    def __init__(self, source: IO[bytes]):
+        self._source = source
+        self._count = sum(1 for _ in self._lines())
+        if self._count == 0:
+            raise Invalid("input_file: it has no lines", param="input_file")
+        if self._count > MAX_ITEMS:
+            raise _too_long()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Wanted | Fault]:
+        for number, line in self._lines():
+            yield _wanted(line, number, native)
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        self._source.seek(0)
+        return lines_of(self._source)
+
+
+def _too_long() -> Invalid:
+    return Invalid(
+        f"dry_run: takes a file of up to {MAX_ITEMS} lines and {settings().body_limit} bytes, "
+        "because its lines are read at once; give a shorter file of some of them",
+        param="dry_run",
+    )
+
+
 def wanted(lines: Iterable[tuple[int, bytes]], most: int, read: Read) -> Iterator[Wanted | Fault]:
     """The items of a JSONL file. Raises TooLarge past `most` lines."""
     for number, line in lines:
         if number > most:
             raise TooLarge(f"input_file: more than {most} lines", param="input_file")
-        try:
-            yield read(_object(line), number)
-        except Invalid as error:
-            yield Fault(_at(number, error), number)
+        yield _wanted(line, number, read)
+
+
+def _wanted(line: bytes, number: int, read: Read) -> Wanted | Fault:
+    try:
+        return read(_object(line), number)
+    except Invalid as error:
+        return Fault(_at(number, error), number)
 
 
 def _at(number: int, error: Invalid) -> Invalid:
