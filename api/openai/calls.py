@@ -81,7 +81,7 @@ def _submit(endpoint: Endpoint, body: EndpointBody) -> Job:
 def _create(
     session: Session, common: submissions.Common, endpoint: Endpoint, body: EndpointBody
 ) -> Job:
-    model, version = models.resolve(session, common.tenant_id, body.model)
+    model, version = models.resolve(session, common.tenant_id, body.model, hold=True)
     if model.modality != endpoint.modality:
         raise Invalid(
             f"model: {body.model!r} makes {model.modality}, not {endpoint.modality}", param="model"

@@ -46,7 +46,7 @@ class ModelAnswer(BaseModel):
     name: str
     family: str
     modality: Modality
-    promoted_version: int | None = Field(description="The version that answers to the name alone.")
+    promoted_version: int = Field(description="The version that answers to the name alone.")
     created_at: int
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from shared.endpoint import Endpoint
-from shared.errors import BudgetSpent, NotFound
-from shared.services import budgets, files
+from shared.errors import BudgetSpent, Invalid, NotFound
+from shared.services import budgets, files, models
 from shared.services.admission import admit, warn
 from shared.services.events import add_event
 from shared.services.items import Fault, InvalidItems
@@ -126,9 +126,14 @@ def start(
 ) -> Lane | None:
     """The input file was good: queue its items, which cost so much together.
 
-    None when the job was cancelled meanwhile, or was refused because it fits into no budget.
+    None when the job was cancelled meanwhile, or was refused because its model was deleted
+    meanwhile or it fits into no budget.
     """
     job = session.get_one(Job, job_id)
+    if not models.hold(session, version.id):
+        gone = Invalid(f"model: {model.name!r} was deleted", param="model")
+        refuse(session, job_id, [Fault(gone)])
+        return None
     price = price_of(session, job.tenant_id, job.kind, model.family, version.id)
     try:
         has_budget = budgets.check(session, job, price.compute_seconds * cost if price else 0.0)

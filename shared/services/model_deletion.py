@@ -34,13 +34,18 @@ def delete(session: Session, tenant_id: str, reference: str) -> list[str]:
     if not gone:
         raise ModelNotFound(f"No model {reference!r}.")
     _refuse_imported(model, gone)
+    these = ModelVersion.id.in_([version.id for version in gone])
+    # Whoever accepts a job holds its version: after the wait, the job is seen.
+    session.execute(
+        select(ModelVersion.id).where(these).order_by(ModelVersion.id).with_for_update()
+    )
     _refuse_needed(session, tenant_id, gone)
     kept = [version.version for version in versions if version not in gone]
-    ids = [version.id for version in gone]
-    session.execute(delete_rows(ModelVersion).where(ModelVersion.id.in_(ids)))
+    session.execute(delete_rows(ModelVersion).where(these))
     model.deleted_version = max(model.deleted_version, *(version.version for version in gone))
     if not kept:
-        session.delete(model)
+        # Its row stays, for the numbers that no other version gets.
+        model.promoted_version = None
     elif model.promoted_version not in kept:
         model.promoted_version = max(kept)
     return [version.prefix for version in gone]

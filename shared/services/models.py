@@ -53,30 +53,62 @@ class NewVersion:
         return hashlib.sha256(json.dumps(dict(sorted(self.files.items()))).encode()).hexdigest()
 
 
-_WANTED = func.coalesce(bindparam("number", type_=Integer), Model.promoted_version)
-_RESOLVE = (
+_THE_VERSION = (ModelVersion.model_id == Model.id) & (
+    ModelVersion.version
+    == func.coalesce(bindparam("number", type_=Integer), Model.promoted_version)
+)
+_THE_MODEL = (
+    Model.tenant_id == bindparam("tenant"),
+    Model.name == bindparam("name"),
+    Model.promoted_version.is_not(None),
+)
+_LOOK = select(Model, ModelVersion).outerjoin(ModelVersion, _THE_VERSION).where(*_THE_MODEL)
+_HOLD = (
     select(Model, ModelVersion)
-    .outerjoin(
-        ModelVersion, (ModelVersion.model_id == Model.id) & (ModelVersion.version == _WANTED)
-    )
-    .where(Model.tenant_id == bindparam("tenant"), Model.name == bindparam("name"))
+    .join(ModelVersion, _THE_VERSION)
+    .where(*_THE_MODEL)
+    .with_for_update(of=ModelVersion, read=True, key_share=True)
 )
 
 
 def resolve(
-    session: Session, tenant_id: str, reference: str, *, param: str = "model"
+    session: Session, tenant_id: str, reference: str, *, param: str = "model", hold: bool = False
 ) -> tuple[Model, ModelVersion]:
-    """The model and version behind `name` or `name@version`. Raises ModelNotFound."""
+    """The model and version behind `name` or `name@version`. Raises ModelNotFound.
+
+    With `hold`, for work that is being accepted, nobody deletes the version before the transaction
+    is over.
+    """
     name, number = split_reference(reference, param)
     names = {"tenant": tenant_id, "name": name, "number": number}
-    found = session.execute(_RESOLVE, names).one_or_none()
+    held = session.execute(_HOLD, names).one_or_none() if hold else None
+    if held is not None:
+        return held[0], held[1]
+    found = session.execute(_LOOK, names).one_or_none()
     if found is None:
         raise ModelNotFound(f"{param}: no model {name!r}", param=param)
     model, version = found
     if version is None:
         wanted = number if number is not None else model.promoted_version
         raise ModelNotFound(f"{param}: model {name!r} has no version {wanted}", param=param)
+    if hold:  # the version was just deleted, and another one answers now
+        return resolve(session, tenant_id, reference, param=param, hold=True)
     return model, version
+
+
+def _named(tenant_id: str, name: str) -> Select[Model]:
+    return _of_tenant(tenant_id).where(Model.name == name)
+
+
+def _of_tenant(tenant_id: str) -> Select[Model]:
+    """A tenant's models, without those of which only the numbers of deleted versions are left."""
+    return select(Model).where(Model.tenant_id == tenant_id, Model.promoted_version.is_not(None))
+
+
+def hold(session: Session, version_id: str) -> bool:
+    """Keep a version from being deleted until the transaction is over. False: it was."""
+    chosen = select(ModelVersion.id).where(ModelVersion.id == version_id)
+    return session.scalar(chosen.with_for_update(read=True, key_share=True)) is not None
 
 
 def version_by_id(session: Session, id_: str) -> tuple[Model, ModelVersion]:
@@ -95,7 +127,7 @@ def check_target(session: Session, tenant_id: str, name: str, family: Family) ->
     Raises Invalid, or Conflict for another family.
     """
     check_model_name(name, "model")
-    found = session.scalar(select(Model).where(Model.tenant_id == tenant_id, Model.name == name))
+    found = session.scalar(_named(tenant_id, name))
     if found is not None and found.family != family.name:
         raise Conflict(
             f"model: {name!r} is of family {found.family}; choose another name for {family.name}",
@@ -126,6 +158,9 @@ def register(
     locked = select(Model).where(Model.tenant_id == tenant_id, Model.name == name).with_for_update()
     model = session.scalars(locked).one()
     check_target(session, tenant_id, name, family)
+    if model.promoted_version is None:  # new, or as good as new: all its versions were deleted
+        model.family, model.modality = family.name, family.modality
+        model.created_at = func.now()
     last = session.scalar(
         select(func.max(ModelVersion.version)).where(ModelVersion.model_id == model.id)
     )
@@ -170,13 +205,13 @@ def list_models(
     """A page of a tenant's models."""
     only = only or Filter()
     wanted = {Model.family: only.family, Model.modality: only.modality}
-    chosen = having(select(Model).where(Model.tenant_id == tenant_id), wanted)
+    chosen = having(_of_tenant(tenant_id), wanted)
     return page(session, chosen, Model.id, cursor)
 
 
 def get(session: Session, tenant_id: str, name: str) -> Model:
     """A tenant's model by name. Raises ModelNotFound."""
-    found = session.scalar(select(Model).where(Model.tenant_id == tenant_id, Model.name == name))
+    found = session.scalar(_named(tenant_id, name))
     if found is None:
         raise ModelNotFound(f"No model {name!r}.")
     return found

@@ -52,14 +52,14 @@ def create_generation(
     """Accept items for a model, of a kind that has outputs. Hint the job's lane after the commit.
 
     Every item is checked first: one fault refuses the whole request, and up to 20 faults are named.
-    `resolved` is what `reference` means, for whoever has looked already.
+    `resolved` is what `reference` means, for whoever has looked already and holds it.
     """
     if not 0 < len(wanted) <= MAX_ITEMS:
         raise Invalid(
             f"items: a request takes 1 to {MAX_ITEMS} items; send more as an input_file",
             param="items",
         )
-    model, version = resolved or models.resolve(session, common.tenant_id, reference)
+    model, version = resolved or models.resolve(session, common.tenant_id, reference, hold=True)
     room = check_room(session, common.tenant_id, len(wanted), common.key_id)
     job = _on_version(common, kind, reference, model, version)
     session.add(job)
@@ -77,7 +77,7 @@ def create_generation_from_file(
 ) -> Job:
     """Accept a file of items, one JSON object a line. Hint lane `light` after the commit."""
     files.hold(session, common.tenant_id, input_file_id, param="input_file")
-    model, version = models.resolve(session, common.tenant_id, reference)
+    model, version = models.resolve(session, common.tenant_id, reference, hold=True)
     room = check_room(session, common.tenant_id, 1, common.key_id)
     catalog.family(model.family).params(kind)
     job = _on_version(common, kind, reference, model, version)
@@ -178,7 +178,7 @@ def _family_and_base(
         if new.family is None:
             raise Invalid("family: a training job needs it, or a base", param="family")
         return catalog.family(new.family), None
-    model, version = models.resolve(session, tenant_id, new.base, param="base")
+    model, version = models.resolve(session, tenant_id, new.base, param="base", hold=True)
     if new.family not in {None, model.family}:
         raise Invalid(f"base: {new.base!r} is of family {model.family}", param="base")
     return catalog.family(model.family), version
@@ -186,7 +186,7 @@ def _family_and_base(
 
 def create_evaluation(session: Session, common: Common, reference: str, dataset: str) -> Job:
     """Accept an evaluation: the metrics of a model version on a data set's test split."""
-    model, version = models.resolve(session, common.tenant_id, reference)
+    model, version = models.resolve(session, common.tenant_id, reference, hold=True)
     prepared = datasets.resolve(session, common.tenant_id, dataset)
     check_modality(prepared, catalog.family(model.family))
     room = check_room(session, common.tenant_id, 1, common.key_id)

@@ -31,8 +31,9 @@ class Model(Base):
     family: Mapped[str] = mapped_column(String)
     modality: Mapped[str] = mapped_column(String)
     promoted_version: Mapped[int | None] = mapped_column(Integer)
+    """The version that answers to the name alone; absent: every one was deleted."""
     deleted_version: Mapped[int] = mapped_column(Integer, server_default="0")
-    """The highest version that was deleted: no other gets its number."""
+    """The highest version that was deleted: no other gets its number, not even after the last."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 

@@ -1,16 +1,23 @@
 """Deleting trained models, and the names under which models are looked at, in OpenAI's shape."""
 
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session
 
 from shared import catalog
 from shared.db import transaction
-from shared.services import models
+from shared.errors import Conflict
+from shared.services import model_deletion, models, submissions
+from shared.services.items import Wanted
 from shared.storage import put_files, storage
+from shared.tables.job import Job
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, ok, refused, run_queued
-from tests.ledger import assert_sound
+from tests.ledger import add_dataset, assert_sound
 
 TUNED = "ft:stand_in:shop:0123abcd"
 
@@ -83,6 +90,27 @@ def test_a_deleted_versions_number_is_given_to_no_other(
     refused(api.get(f"/v1/models/{trained}@2"), 404)
 
 
+def test_nor_is_that_of_the_last_one_and_the_name_may_be_another_familys(
+    api: Api, tenant: Tenant, trained: str
+) -> None:
+    ok(api.delete(f"/v1/models/{trained}"))
+    assert [model["name"] for model in ok(api.get("/api/v1/models"))["data"]] == ["stand-in"]
+    assert [model["id"] for model in ok(api.get("/v1/models"))["data"]] == ["stand-in"]
+    refused(api.get(f"/api/v1/models/{trained}"), 404)
+    refused(api.delete(f"/v1/models/{trained}"), 404)
+    body = {"kind": "generation", "model": trained, "items": [{"params": {}}]}
+    assert "no model" in refused(api.post(JOBS, body), 404)["message"]
+
+    with transaction() as session:
+        new = models.NewVersion("none", {}, {}, {})
+        models.register(session, tenant.id, trained, catalog.family("causal_lm"), new, "job_3")
+
+    model = ok(api.get(f"/api/v1/models/{trained}"))
+    assert (model["promoted_version"], model["family"]) == (3, "causal_lm")
+    assert [version["version"] for version in model["versions"]] == [3]
+    refused(api.get(f"/v1/models/{trained}@1"), 404)
+
+
 def test_an_older_version_goes_and_the_promoted_one_goes_on_answering(
     api: Api, trained: str
 ) -> None:
@@ -113,16 +141,135 @@ def test_another_tenant_deletes_nothing(api: Api, stranger: Api, trained: str) -
     assert len(stored()) == 2
 
 
-def test_a_job_of_a_model_that_was_deleted_fails_and_says_so(
-    api: Api, tenant: Tenant, trained: str
+def test_a_job_that_is_retried_after_its_model_was_deleted_fails_and_says_so(
+    api: Api, trained: str
 ) -> None:
-    """As when the model goes while the job is being accepted, which nothing locks out."""
     job = api.submit({}, model=f"{trained}@1")
-    with transaction() as session:
-        session.delete(models.resolve(session, tenant.id, f"{trained}@1")[1])
+    ok(api.post(f"{JOBS}/{job['id']}/cancel"))
+    ok(api.delete(f"/v1/models/{trained}"))
+    ok(api.post(f"{JOBS}/{job['id']}/retry"))
 
     run_queued()
 
     ended = ok(api.get(f"{JOBS}/{job['id']}"))
     assert (ended["state"], ended["error"]["code"]) == ("failed", "model_not_found")
     assert_sound()
+
+
+class TestAtOnce:
+    """A model is deleted while a job for it is being accepted: one of the two is refused."""
+
+    @pytest.fixture
+    def writer(self, tenant: Tenant) -> str:
+        """A text model that was trained here."""
+        with transaction() as session:
+            new = models.NewVersion("none", {}, {"max_position_embeddings": 512}, {})
+            family = catalog.family("causal_lm")
+            models.register(session, tenant.id, "writer", family, new, "job_1")
+        return "writer"
+
+    @pytest.fixture(params=["items", "a file", "an evaluation", "a training"])
+    def accept(
+        self, request: pytest.FixtureRequest, api: Api, tenant: Tenant, writer: str
+    ) -> Callable[[Session], Job]:
+        """Accepts a job for the model, of each kind that needs one."""
+        add_dataset(tenant.id, "rows")
+        file = ok(api.upload(b'{"params": {}}'))["id"]
+        mine = submissions.Common(tenant.id)
+        accepted: dict[str, Callable[[Session], Job]] = {
+            "items": lambda session: submissions.create_generation(
+                session, mine, writer, [Wanted({"prompt": "Once"})]
+            ),
+            "a file": lambda session: submissions.create_generation_from_file(
+                session, mine, writer, file
+            ),
+            "an evaluation": lambda session: submissions.create_evaluation(
+                session, mine, writer, "rows"
+            ),
+            "a training": lambda session: submissions.create_training(
+                session, mine, submissions.NewTraining(None, "rows", "new", {}, writer)
+            ),
+        }
+        return accepted[request.param]
+
+    def test_while_a_job_is_accepted_a_deletion_waits_for_it_and_is_refused(
+        self, tenant: Tenant, writer: str, accept: Callable[[Session], Job]
+    ) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            with transaction() as session:
+                job = accept(session)
+                deletion = pool.submit(delete, tenant, writer)
+                assert not wait([deletion], 0.5).done, "it does not wait"
+
+            with pytest.raises(Conflict, match=job.id):
+                deletion.result(10)
+
+    def test_while_a_model_is_deleted_acceptance_waits_and_is_refused(
+        self, tenant: Tenant, writer: str, accept: Callable[[Session], Job]
+    ) -> None:
+        def submit() -> Job:
+            with transaction() as session:
+                return accept(session)
+
+        with ThreadPoolExecutor(1) as pool:
+            with transaction() as session:
+                model_deletion.delete(session, tenant.id, writer)
+                submission = pool.submit(submit)
+                assert not wait([submission], 0.5).done, "it does not wait"
+
+            with pytest.raises(models.ModelNotFound):
+                submission.result(10)
+
+    def test_a_call_that_waits_for_its_answer_is_refused_too(
+        self, api: Api, tenant: Tenant, writer: str
+    ) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            with transaction() as session:
+                model_deletion.delete(session, tenant.id, writer)
+                body = {"model": writer, "prompt": "Once"}
+                call = pool.submit(api.post, "/v1/completions", body)
+                assert not wait([call], 0.5).done, "it does not wait"
+
+            assert refused(call.result(10), 404)["code"] == "model_not_found"
+
+    def test_where_an_older_version_answers_from_then_on_the_job_is_for_that(
+        self, tenant: Tenant, writer: str
+    ) -> None:
+        with transaction() as session:
+            new = models.NewVersion("none", {}, {"max_position_embeddings": 512}, {})
+            family = catalog.family("causal_lm")
+            models.register(session, tenant.id, writer, family, new, "job_2")
+
+        def resolve() -> int:
+            with transaction() as session:
+                return models.resolve(session, tenant.id, writer, hold=True)[1].version
+
+        with ThreadPoolExecutor(1) as pool:
+            with transaction() as session:
+                model_deletion.delete(session, tenant.id, f"{writer}@2")
+                resolution = pool.submit(resolve)
+                assert not wait([resolution], 0.5).done, "it does not wait"
+
+            assert resolution.result(10) == 1
+
+    def test_a_batch_whose_model_goes_while_its_lines_are_read_is_refused(
+        self, api: Api, tenant: Tenant, writer: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        body = {"model": writer, "prompt": "Once"}
+        line = {"custom_id": "a", "method": "POST", "url": "/v1/completions", "body": body}
+        file = ok(api.upload(json.dumps(line).encode()))["id"]
+        asked = {"endpoint": "/v1/completions", "completion_window": "24h"}
+        batch = ok(api.post("/v1/batches", {"input_file_id": file, **asked}))
+        monkeypatch.setattr("worker.batches.check_room", lambda *_: delete(tenant, writer))
+
+        run_queued()
+
+        ended = ok(api.get(f"/v1/batches/{batch['id']}"))
+        assert ended["status"] == "failed"
+        assert "was deleted" in ended["errors"]["data"][0]["message"]
+        assert_sound()
+
+
+def delete(tenant: Tenant, reference: str) -> None:
+    with transaction() as session:
+        model_deletion.delete(session, tenant.id, reference)
