@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -172,6 +172,21 @@ def read(key: str) -> bytes:
     """The whole content of a small object. Raises NotFound, StorageUnavailable."""
     with storage().open(key) as source:
         return source.read()
+
+
+@contextmanager
+def stored(key: str, source: Readable, limit: int | None = None) -> Iterator["HashingReader"]:
+    """Store a stream, and let the block look at what was read; should either raise, it is deleted.
+
+    Raises TooLarge past `limit` bytes, StorageUnavailable.
+    """
+    reader = HashingReader(source, limit)
+    try:
+        storage().put(key, reader, media_type=BINARY)
+        yield reader
+    except BaseException:
+        storage().delete(key)
+        raise
 
 
 class HashingReader:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 
-from sqlalchemy.orm import Session
-
 from shared.db import reading, transaction
 from shared.services import files, leftovers, models, retention, uploads
 from shared.services.events import add_event
@@ -54,11 +52,11 @@ def _reconcile(job_id: str, tenant_id: str) -> None:
     last, folder = 0, 0
     while True:
         prefix = f"{tenant_id}/outputs/{job_id}/{folder}/"
-        with transaction() as session:
+        with reading() as session:
             items = retention.items_after(session, job_id, last, ITEMS_PER_FOLDER)
-            if not items:
-                break
-            missing += _reconcile_folder(session, job_id, prefix, items)
+        if not items:
+            break
+        missing += _reconcile_folder(job_id, prefix, items)
         last, folder = items[-1], folder + 1
     with transaction() as session:
         if missing:
@@ -68,18 +66,18 @@ def _reconcile(job_id: str, tenant_id: str) -> None:
         retention.reconciled(session, job_id)
 
 
-def _reconcile_folder(
-    session: Session, job_id: str, prefix: str, items: Sequence[int]
-) -> list[str]:
+def _reconcile_folder(job_id: str, prefix: str, items: Sequence[int]) -> list[str]:
     """Delete what no row names; returns the keys of what is missing."""
     stored = {one.key for one in storage().list(prefix)}
-    if not retention.hold_ended(session, job_id):
-        return []
-    # After the list, and with the job held: what is stored and unnamed now was left behind.
-    named = retention.keys_of(session, items)
-    for key in sorted(stored - named):
-        log.info("%s belongs to no output; it is deleted", key)
-        storage().delete(key)
+    with transaction() as session:
+        if not retention.hold_ended(session, job_id):
+            return []
+        # After the list, and with the job held: what is stored and unnamed now was left behind.
+        # Held until it is deleted: an item that is retried may store the same again.
+        named = retention.keys_of(session, items)
+        for key in sorted(stored - named):
+            log.info("%s belongs to no output; it is deleted", key)
+            storage().delete(key)
     return sorted(named - stored)
 
 
@@ -113,18 +111,25 @@ def forget_events() -> None:
 
 
 def forget_files() -> None:
-    """Delete files that have expired, but none that accepted work still reads."""
+    """Delete files that have expired, but none that accepted work reads."""
     while True:
         with reading() as session:
             expired = files.expired(session)
         if not expired:
             return
         for file_id in expired:
-            with transaction() as session:
-                key = files.forget(session, file_id)
-                if key is not None:
-                    # Before the row is gone for good: should this fail, it is found again.
-                    storage().delete(key)
+            _forget_file(file_id)
+
+
+def _forget_file(file_id: str) -> None:
+    with transaction() as session:
+        key = files.expired_key(session, file_id)
+    if key is None:
+        return  # work has come to read it
+    # Before its row: should this fail, it is found again.
+    storage().delete(key)
+    with transaction() as session:
+        files.forget(session, file_id)
 
 
 def tidy_files() -> None:
@@ -166,10 +171,11 @@ def tidy_uploads() -> None:
 def _forget_upload(upload: Upload) -> None:
     """What a request that was lost half-way has stored has no row, or was never named by one."""
     prefix = f"{uploads.folder(upload.tenant_id, upload.id)}/"
-    with transaction() as session:
+    with reading() as session:
         kept = leftovers.key_of_file(session, upload)
-        for stored in storage().list(prefix):
-            if stored.key != kept:
-                storage().delete(stored.key)
-        storage().delete_unfinished(prefix)
+    for stored in storage().list(prefix):
+        if stored.key != kept:
+            storage().delete(stored.key)
+    storage().delete_unfinished(prefix)
+    with transaction() as session:
         leftovers.forget(session, upload.id)

@@ -14,7 +14,7 @@ from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import new_id
 from shared.services import files, leftovers, uploads
 from shared.states import UploadState
-from shared.storage import BINARY, HashingReader, storage
+from shared.storage import storage, stored
 from shared.tables.file import File
 from shared.tables.upload import Part, Upload
 
@@ -98,20 +98,15 @@ def _assemble(upload: Upload, parts: Sequence[Part], md5: str | None) -> File | 
     id_ = new_id("file")
     key = f"{uploads.folder(upload.tenant_id, upload.id)}/{id_}"
     joined = _Joined([part.key for part in parts], md5)
-    reader = HashingReader(joined)
     try:
-        storage().put(key, reader, media_type=BINARY)
-        joined.check_md5()
+        with stored(key, joined) as reader:
+            joined.check_md5()
+            if reader.bytes != upload.bytes:
+                raise NotFound
     except NotFound:
         return None
-    except BaseException:
-        storage().delete(key)
-        raise
     finally:
         joined.close()
-    if reader.bytes != upload.bytes:
-        storage().delete(key)
-        return None
     return File(
         id=id_,
         tenant_id=upload.tenant_id,

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import new_id
 from shared.services.pages import Cursor, Page, page
-from shared.states import FINAL_JOB_STATES, DatasetState, JobState
-from shared.storage import BINARY, HashingReader, storage
+from shared.states import DatasetState, JobState
+from shared.storage import stored
 from shared.tables.dataset import Dataset
 from shared.tables.file import File
 from shared.tables.job import Job
@@ -21,24 +21,17 @@ from shared.tables.tenant import Tenant
 _AT_ONCE = 50
 
 _LIVES = or_(File.expires_at.is_(None), File.expires_at > func.now())
+_READ_BY_JOB = exists().where(
+    Job.tenant_id == File.tenant_id,
+    Job.state == JobState.VALIDATING,
+    Job.input_file_id == File.id,
+)
 _READ_BY_DATASET = exists().where(
     Dataset.tenant_id == File.tenant_id,
     Dataset.state == DatasetState.PREPARING,
     any_(Dataset.files) == File.id,
 )
-
-
-def _read_by_job(stands: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether a job that stands so has the file as its input."""
-    mine = Job.tenant_id == File.tenant_id, Job.input_file_id == File.id
-    return exists().where(*mine, stands)
-
-
-_EXPIRED = (
-    File.expires_at <= func.now(),
-    ~_read_by_job(Job.state.not_in(sorted(FINAL_JOB_STATES))),
-    ~_READ_BY_DATASET,
-)
+_EXPIRED = (File.expires_at <= func.now(), ~_READ_BY_JOB, ~_READ_BY_DATASET)
 
 
 def store(
@@ -55,14 +48,9 @@ def store(
     """
     id_ = new_id("file")
     key = f"{folder(tenant_id)}{id_}"
-    reader = HashingReader(source, limit)
-    try:
-        storage().put(key, reader, media_type=BINARY)
+    with stored(key, source, limit) as reader:
         if reader.bytes == 0:
             raise Invalid("file: the file is empty", param="file")
-    except BaseException:
-        storage().delete(key)
-        raise
     return File(
         id=id_,
         tenant_id=tenant_id,
@@ -128,7 +116,7 @@ def delete(session: Session, tenant_id: str, id_: str) -> str:
     file = _one(session, chosen.with_for_update(), id_, None)
     # Statements of their own: only now is work seen that was being accepted a moment ago.
     this = select(File.id).where(File.id == id_)
-    if session.scalar(this.where(_read_by_job(Job.state == JobState.VALIDATING))) is not None:
+    if session.scalar(this.where(_READ_BY_JOB)) is not None:
         raise Conflict("A job's items are being read from this file; delete it when that is over.")
     if session.scalar(this.where(_READ_BY_DATASET)) is not None:
         raise Conflict("A data set is being prepared from this file; delete it when that is over.")
@@ -137,15 +125,22 @@ def delete(session: Session, tenant_id: str, id_: str) -> str:
 
 
 def expired(session: Session) -> Sequence[str]:
-    """Some files that have expired and that no work needs any more."""
+    """Some files that have expired and that no work reads any more."""
     return session.scalars(select(File.id).where(*_EXPIRED).limit(_AT_ONCE)).all()
 
 
-def forget(session: Session, id_: str) -> str | None:
-    """Delete an expired file's row and give its storage key; None when work came to need it."""
+def expired_key(session: Session, id_: str) -> str | None:
+    """The storage key of an expired file, once it is certain that no work reads it; None if some
+    does. From then on none is accepted for it.
+    """
+    # First the wait for whoever holds it, then a statement that sees the work.
     session.execute(select(File.id).where(File.id == id_).with_for_update())
-    gone = delete_rows(File).where(File.id == id_, *_EXPIRED).returning(File.key)
-    return session.scalar(gone)
+    return session.scalar(select(File.key).where(File.id == id_, *_EXPIRED))
+
+
+def forget(session: Session, id_: str) -> None:
+    """Delete a file's row, once its object is deleted."""
+    session.execute(delete_rows(File).where(File.id == id_))
 
 
 def folder(tenant_id: str) -> str:

@@ -8,7 +8,7 @@ from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from shared.db import transaction
+from shared.db import reading, transaction
 from shared.errors import Retryable
 from shared.states import UploadState
 from shared.storage import storage
@@ -28,23 +28,24 @@ _PENDING = Upload.state == UploadState.PENDING
 
 def clear(upload_id: str) -> None:
     """Delete the parts of an upload that has ended. Raises StorageUnavailable."""
+    chosen = select(Part).where(Part.upload_id == upload_id).limit(_AT_ONCE)
     more = True
     while more:
-        with transaction() as session:
-            more = _clear_some(session, upload_id)
-
-
-def _clear_some(session: Session, upload_id: str) -> bool:
-    chosen = select(Part).where(Part.upload_id == upload_id).limit(_AT_ONCE)
-    parts = session.scalars(chosen).all()
-    for part in parts:
+        with reading() as session:
+            parts = session.scalars(chosen).all()
         # The objects first: should this end half-way, the rows still say what is to be deleted.
-        storage().delete(part.key)
-    gone = delete(Part).where(Part.id.in_([part.id for part in parts])).returning(Part.bytes)
-    freed = sum(session.scalars(gone))
+        for part in parts:
+            storage().delete(part.key)
+        with transaction() as session:
+            _forget_parts(session, upload_id, [part.id for part in parts])
+        more = len(parts) == _AT_ONCE
+
+
+def _forget_parts(session: Session, upload_id: str, ids: Sequence[str]) -> None:
+    """Delete parts' rows; of two who do it at once, each takes off the bytes of those it found."""
     mine = update(Upload).where(Upload.id == upload_id)
+    freed = sum(session.scalars(delete(Part).where(Part.id.in_(ids)).returning(Part.bytes)))
     session.execute(mine.values(stored=Upload.stored - freed))
-    return len(parts) == _AT_ONCE
 
 
 def clear_or_leave(upload_id: str) -> None:

@@ -11,7 +11,7 @@ from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import new_id
 from shared.services import quotas
 from shared.states import UploadState
-from shared.storage import BINARY, HashingReader, storage
+from shared.storage import stored
 from shared.tables.file import File
 from shared.tables.upload import Part, Upload
 
@@ -94,14 +94,9 @@ def store_part(tenant_id: str, upload_id: str, source: IO[bytes]) -> tuple[Part,
     """
     id_ = new_id("part")
     key = f"{folder(tenant_id, upload_id)}/{id_}"
-    reader = HashingReader(source, PART_BYTES)
-    try:
-        storage().put(key, reader, media_type=BINARY)
+    with stored(key, source, PART_BYTES) as reader:
         if reader.bytes == 0:
             raise Invalid("data: the part is empty", param="data")
-    except BaseException:
-        storage().delete(key)
-        raise
     return Part(id=id_, upload_id=upload_id, bytes=reader.bytes, key=key), reader.sha256
 
 
