@@ -9,7 +9,6 @@ from dataclasses import astuple
 
 from sqlalchemy.orm import Session
 
-from shared import metrics
 from shared.db import reading, transaction
 from shared.endpoints import endpoint
 from shared.errors import Invalid, TooLarge
@@ -62,10 +61,7 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
         return lambda session: batches.refuse(session, item.job_id, [fault])
 
     def conclude(session: Session) -> Lane | None:
-        lane = batches.start(session, item.job_id, model, version, checked, checked.cost)
-        if lane is not None:
-            metrics.ACCEPTED.labels(lane).inc(checked.count)
-        return lane
+        return batches.start(session, item.job_id, model, version, checked, checked.cost)
 
     return conclude
 

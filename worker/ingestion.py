@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from shared import metrics
 from shared.db import transaction
 from shared.preparation import options_for
 from shared.services import datasets, files, jobs
@@ -84,9 +83,6 @@ def _store(item: Claimed, dataset: Dataset, report: Any, folder: Path) -> Conclu
 
     def conclude(session: Session) -> Lane | None:
         datasets.ready(session, dataset.id, prepared)
-        lane = start_waiting(session, dataset)
-        if lane is not None:
-            metrics.ACCEPTED.labels(lane).inc()
-        return lane
+        return start_waiting(session, dataset)
 
     return conclude

@@ -19,7 +19,6 @@ from api.openai.fine_tuning_shapes import (
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.routes.events import EventPageQuery, event_number
-from shared import metrics
 from shared.db import reading, transaction
 from shared.queues import hint
 from shared.services import checkpoints, events, fine_tuning, jobs, submissions
@@ -64,7 +63,6 @@ def create_fine_tuning_job(body: FineTuningJobBody) -> Response:
         job = fine_tuning.create(session, common, new)
         session.flush()
         session.refresh(job)
-        metrics.ACCEPTED.labels(job.lane).inc(job.total)
         return show_tuning(session, job), _lane(job)
 
     return create_once(200, create)

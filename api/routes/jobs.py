@@ -15,7 +15,6 @@ from api.routes.estimates import EstimateAnswer, rehearse
 from api.routes.outputs import JobOutputsQuery, OutputAnswer, show_outputs
 from api.routes.submissions import JobBody, accept
 from api.times import seconds, seconds_or_none
-from shared import metrics
 from shared.db import reading, transaction
 from shared.queues import hint
 from shared.services import jobs, outputs, retries
@@ -145,7 +144,6 @@ def create_job(body: JobBody) -> Response:
         let_go()
         job = accept(session, body)
         session.flush()
-        metrics.ACCEPTED.labels(job.lane).inc(job.total)
         return _show(session, job), _lane(job)
 
     return create_once(202, create)

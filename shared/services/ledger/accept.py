@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, text
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
+from shared import metrics
 from shared.services.ledger import flows
 from shared.services.ledger.flows import FlowChange
 from shared.services.ledger.waiting import RANK
@@ -88,8 +89,12 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
     source = iter(items)
     few = list(islice(source, _FEW + 1))
     if len(few) <= _FEW and inspect(job).pending:
-        return _add_few(session, job, few)
-    return _add_many(session, job, chain(few, source))
+        count = _add_few(session, job, few)
+    else:
+        count = _add_many(session, job, chain(few, source))
+    accepted = metrics.ACCEPTED.labels(job.lane)
+    event.listen(session, "after_commit", lambda _: accepted.inc(count), once=True)
+    return count
 
 
 def _add_few(session: Session, job: Job, items: Sequence[NewItem]) -> int:
