@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.errors import Invalid
+from shared.services.ledger.used import NUMBERS
 
 MOST_DAYS = 366
 """Of one report."""
@@ -23,18 +24,8 @@ MOST_ROWS = 10_000
 _ENTRIES = 20_000
 """Entries that are summed up by one statement."""
 _SUMS_OF = "tenant_id, day, key_id, kind, family, model, model_version_id"
-_NUMBERS = (
-    "compute_seconds",
-    "cost",
-    "items_done",
-    "items_failed",
-    "outputs",
-    "bytes",
-    "input_tokens",
-    "output_tokens",
-)
-_COLUMNS = f"{_SUMS_OF}, {', '.join(_NUMBERS)}"
-_SUMS = ", ".join(f"sum({name}) AS {name}" for name in _NUMBERS)
+_COLUMNS = f"{_SUMS_OF}, {', '.join(NUMBERS)}"
+_SUMS = ", ".join(f"sum({name}) AS {name}" for name in NUMBERS)
 
 ALL_USAGE = f"(SELECT {_COLUMNS} FROM usage UNION ALL SELECT {_COLUMNS} FROM usage_entries)"
 """The sums and what is not yet in them, seen at one moment."""
@@ -52,7 +43,7 @@ _SUM_UP = text(f"""
         WHERE EXISTS (SELECT FROM tenants WHERE tenants.id = taken.tenant_id)
         GROUP BY {_SUMS_OF} ORDER BY {_SUMS_OF}
         ON CONFLICT ON CONSTRAINT usage_sums DO UPDATE SET
-            {", ".join(f"{name} = usage.{name} + excluded.{name}" for name in _NUMBERS)}
+            {", ".join(f"{name} = usage.{name} + excluded.{name}" for name in NUMBERS)}
     )
     SELECT count(*) FROM taken
 """)

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from shared.states import Step
 
+_COLUMN: dict[Any, str] = {float: "float8", int: "bigint"}
+
 JobStep = tuple[str, str]
 """The id of a job, and which of its steps."""
 
@@ -38,24 +40,24 @@ class Used:
         self.output_tokens += facts.get("completion_tokens", 0)
 
 
-_NAMES = [field.name for field in fields(Used)]
+NUMBERS = {field.name: _COLUMN[field.type] for field in fields(Used)}
+"""What is summed up, each with the type of its column."""
+
+_NAMES = ", ".join(NUMBERS)
 
 ENTERED = f"""
     entered AS (
         INSERT INTO usage_entries (tenant_id, day, key_id, kind, family, model, model_version_id,
-            {", ".join(_NAMES)})
+            {_NAMES})
         SELECT jobs.tenant_id, (now() AT TIME ZONE 'UTC')::date, jobs.key_id,
             -- Apart from the items' own seconds, which make the price.
             CASE WHEN used.step = '{Step.RUN}' THEN jobs.kind ELSE used.step END,
             jobs.family, split_part(jobs.model, '@', 1), jobs.model_version_id,
-            {", ".join(f"used.{name}" for name in _NAMES)}
+            {", ".join(f"used.{name}" for name in NUMBERS)}
         FROM unnest(
             cast(:used_jobs AS text[]), cast(:used_steps AS text[]),
-            cast(:used_compute_seconds AS float8[]), cast(:used_cost AS float8[]),
-            cast(:used_items_done AS bigint[]), cast(:used_items_failed AS bigint[]),
-            cast(:used_outputs AS bigint[]), cast(:used_bytes AS bigint[]),
-            cast(:used_input_tokens AS bigint[]), cast(:used_output_tokens AS bigint[])
-        ) AS used (job_id, step, {", ".join(_NAMES)})
+            {", ".join(f"cast(:used_{name} AS {type_}[])" for name, type_ in NUMBERS.items())}
+        ) AS used (job_id, step, {_NAMES})
         JOIN jobs ON jobs.id = used.job_id
     )
 """
@@ -67,7 +69,7 @@ _ENTER = text(f"WITH {ENTERED} SELECT")
 def parameters(used: Mapping[JobStep, Used]) -> dict[str, Sequence[Any]]:
     """What a statement with ENTERED takes; jobs that used nothing are left out."""
     told = {of: each for of, each in sorted(used.items()) if each != Used()}
-    columns = {f"used_{name}": [getattr(each, name) for each in told.values()] for name in _NAMES}
+    columns = {f"used_{name}": [getattr(each, name) for each in told.values()] for name in NUMBERS}
     return {
         "used_jobs": [job_id for job_id, _ in told],
         "used_steps": [step for _, step in told],
