@@ -10,14 +10,15 @@ from sqlalchemy.orm import Session
 from shared.errors import Overloaded, QueueFull, StorageFull
 from shared.settings import settings
 
-# One row a tenant and lane, and one for each of its open jobs: counters, not items.
+# Counters, not items: one row a tenant and lane, and one for each of its paused jobs.
 _WAITING = text("""
     SELECT max_queued AS max_items, max_bytes IS NOT NULL AS has_max_bytes,
         max_compute_seconds IS NOT NULL OR EXISTS (SELECT FROM keys
             WHERE keys.id = :key AND keys.max_compute_seconds IS NOT NULL) AS has_budget,
-        -- What is paused counts too.
-        (SELECT coalesce(sum(queued), 0) FROM jobs WHERE tenant_id = :tenant
-            AND state NOT IN ('succeeded', 'partial', 'failed', 'cancelled', 'expired')) AS items,
+        -- What is paused stands in no flow, and counts too.
+        (SELECT coalesce(sum(queued), 0) FROM flows WHERE tenant_id = :tenant)
+        + (SELECT coalesce(sum(queued), 0) FROM jobs
+            WHERE tenant_id = :tenant AND state = 'paused') AS items,
         (SELECT coalesce(sum(queued), 0) FROM wall.flows_of_all) AS all_items
     FROM tenants WHERE id = :tenant
 """)

@@ -49,6 +49,16 @@ def test_over_a_tenants_limit_nothing_is_accepted_until_some_are_done(
     assert_sound()
 
 
+def test_what_is_paused_counts_too(api: Api, limit: Limit) -> None:
+    limit(max_queued=5)
+    paused, _ = api.submit(*[{}] * 3), api.submit({})
+    ok(api.post(f"{JOBS}/{paused['id']}/pause"))
+
+    assert "4 of your items wait" in refused(api.post(JOBS, body(2)), 429)["message"]
+    ok(api.post(f"{JOBS}/{paused['id']}/resume"))
+    assert "4 of your items wait" in refused(api.post(JOBS, body(2)), 429)["message"]
+
+
 def test_another_tenant_is_not_held_up_by_it(api: Api, limit: Limit) -> None:
     limit(max_queued=1)
     api.submit({})
