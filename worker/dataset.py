@@ -55,8 +55,12 @@ class TextDataset:
 
     folder: Path
     hash: str
+    validation: "TextDataset | None" = None
+    """All of which takes the place of the split of that name."""
 
     def examples(self, split: Split) -> list[Example]:
+        if split == "validation" and self.validation is not None:
+            return [example for part in SPLITS for example in self.validation.examples(part)]
         with (self.folder / f"{split}.jsonl").open(encoding="utf-8") as lines:
             return [_example(json.loads(line)) for line in lines]
 

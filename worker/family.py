@@ -163,6 +163,8 @@ class Trainee(Protocol):
 
     epoch_steps: float
     """Steps of one pass over the training split."""
+    trained_tokens: int | None
+    """Tokens that the loss has seen, over all steps; None where there are none to count."""
 
     def advance(self, fraction: float, learning_rate_scale: float) -> dict[str, float]:
         """Make one optimisation step and return its losses by name (plain floats).

@@ -5,7 +5,7 @@ crash.
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from shared.services.ledger.claim import Claimed
 from shared.storage import remove, storage
 from shared.tables.model import Checkpoint
 from worker.cache import fetch_folder, upload
+from worker.curve import Curve
 from worker.family import Media, Snapshot
 from worker.lease import Lease
 from worker.media import encode
@@ -43,6 +44,7 @@ class Standing:
     """Where the best model's files lie in storage."""
     stale: int = 0
     """Evaluations since the best."""
+    curve: Curve = field(default_factory=Curve)
 
 
 class Journal:
@@ -59,10 +61,18 @@ class Journal:
             jobs.set_progress(session, self.item.job_id, fraction)
             self._event(session, "progress", f"step {standing.step}", data)
 
-    def metrics(self, standing: Standing, metrics: Mapping[str, Metric], what: str) -> None:
+    def metrics(
+        self,
+        standing: Standing,
+        metrics: Mapping[str, Metric],
+        what: str,
+        losses: Mapping[str, float] | None = None,
+    ) -> None:
+        """What was measured, and the losses of the step before."""
         told = {name: metric.as_json() for name, metric in metrics.items()}
+        data = {"step": standing.step, "metrics": told, "losses": losses or {}}
         with transaction() as session:
-            self._event(session, "metrics", what, {"step": standing.step, "metrics": told})
+            self._event(session, "metrics", what, data)
 
     def sheet(self, standing: Standing, sheet: Media) -> str:
         """Store a sample sheet; returns its storage key."""
@@ -118,7 +128,7 @@ class Journal:
             fetch_folder(rows[0].prefix, folder)
             told = json.loads((folder / "state.json").read_text())
             tensors = safetensors.torch.load_file(folder / "state.safetensors")
-        return Snapshot(tensors, told["facts"]), Standing(**told["standing"])
+        return Snapshot(tensors, told["facts"]), _standing(told["standing"])
 
     def keep_best(self, folder: Path, standing: Standing) -> None:
         """Store the files of the best model so far. The one before goes with the next checkpoint:
@@ -149,3 +159,7 @@ class Journal:
         self, session: Session, type_: str, message: str, data: dict[str, Any], level: str = "info"
     ) -> None:
         add_event(session, self.item.job_id, type_, message, data, level)
+
+
+def _standing(told: dict[str, Any]) -> Standing:
+    return Standing(**told | {"curve": Curve(**told.get("curve", {}))})

@@ -2,6 +2,7 @@
 all families.
 """
 
+import copy
 import math
 import tempfile
 import time
@@ -58,6 +59,8 @@ class Harness:
         self.told_at = clock.elapsed_s()
         self.saved_at = clock.elapsed_s()
         self.evaluated_at = 0.0
+        self.losses: Mapping[str, float] = {}
+        """Of the last step."""
         self.safe: tuple[Snapshot, Standing] | None = None
         """The last good state, to go back to after a divergence."""
 
@@ -72,7 +75,7 @@ class Harness:
         self.clock.before_s += self.standing.elapsed_s
         self.evaluated_at = self._fraction()
         self.told_at = self.saved_at = self.clock.elapsed_s()
-        self.safe = (snapshot, _copy(self.standing))
+        self.safe = (snapshot, copy.deepcopy(self.standing))
         self.journal.warn(f"training goes on from the checkpoint at step {self.standing.step}")
 
     def run(self) -> Standing:
@@ -90,6 +93,8 @@ class Harness:
             if not all(map(math.isfinite, losses.values())):
                 self._diverged()
                 continue
+            self.losses = losses
+            self.standing.curve.add(self.standing.step, losses)
             self._tell(losses)
             if self._milestone() and self._evaluate():
                 break
@@ -133,7 +138,9 @@ class Harness:
         standing = self.standing
         loaded = self.trainee.loaded()
         metrics = self.quality.measure(loaded, quick=True)
-        self.journal.metrics(standing, metrics, f"evaluation at step {standing.step}")
+        measured = {name: metric.value for name, metric in metrics.items()}
+        standing.curve.measure(standing.step, self.losses, measured)
+        self.journal.metrics(standing, metrics, f"evaluation at step {standing.step}", self.losses)
         self.journal.sheet(standing, self.quality.sheet(loaded))
         objective = metrics[self.quality.objective]
         sign = 1 if objective.better == "lower" else -1
@@ -163,7 +170,7 @@ class Harness:
         snapshot = self.trainee.snapshot()
         # Clones: the trainee goes on changing its own tensors.
         tensors = {name: tensor.detach().cpu().clone() for name, tensor in snapshot.tensors.items()}
-        self.safe = (Snapshot(tensors, snapshot.facts), _copy(self.standing))
+        self.safe = (Snapshot(tensors, snapshot.facts), copy.deepcopy(self.standing))
 
     def _diverged(self) -> None:
         """Back to the last good state with half the learning rate; the third time it is the end."""
@@ -174,7 +181,7 @@ class Harness:
         snapshot, standing = self.safe
         self.trainee.restore(snapshot)
         scale = self.standing.learning_rate_scale / 2
-        self.standing = _copy(standing)
+        self.standing = copy.deepcopy(standing)
         self.standing.divergences = divergences
         self.standing.learning_rate_scale = scale
         self.journal.warn(
@@ -185,7 +192,3 @@ class Harness:
         if self.lease.stop is not Stop.CANCEL:
             self._save()
         raise Stopped(str(self.lease.stop))
-
-
-def _copy(standing: Standing) -> Standing:
-    return Standing(**vars(standing))

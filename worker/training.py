@@ -1,10 +1,11 @@
 """A training job from claim to registered model: data set in, harness, full measurement, card."""
 
+import io
 import json
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ from sqlalchemy.orm import Session
 from shared import catalog
 from shared.db import transaction
 from shared.family import Family, TrainingParams
-from shared.services import datasets, jobs, models
+from shared.services import datasets, files, jobs, models
 from shared.services.events import add_event
 from shared.services.ledger.claim import Claimed
 from shared.settings import settings
 from shared.states import Modality, Stage
 from shared.tables.dataset import Dataset
+from shared.tables.file import File
 from shared.tables.job import Job
 from shared.version import code_version
 from worker.cache import fetch, fetch_folder, upload
+from worker.curve import Curve
 from worker.dataset import open_dataset
 from worker.family import Implementation, Loaded, Run
 from worker.host import host
@@ -34,6 +37,9 @@ from worker.work import Conclude
 
 DEMO_SIZED_S = 600
 """A model trained for less is of a demo's size; its card and every output of it say so."""
+
+_RESULTS = "fine-tune-results"
+"""The purpose of the file that holds them."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class _Given:
     base: Loaded | None
     base_name: str | None
     quality: Quality
+    validation: Dataset | None
 
 
 def train(item: Claimed, lease: Lease) -> Conclude:
@@ -63,17 +70,22 @@ def train(item: Claimed, lease: Lease) -> Conclude:
     harness = Harness(trainee, given.quality, given.params, lease, journal, clock)
     harness.resume()
     standing = harness.run()
-    return _register(item, given, journal, standing, lease)
+    return _register(item, given, journal, standing, lease, trainee.trained_tokens)
 
 
 def _load(item: Claimed, lease: Lease) -> _Given:
     with transaction() as session:
         job = jobs.get(session, item.tenant_id, item.job_id)
         dataset = datasets.get(session, item.tenant_id, str(job.dataset_id))
+        validation = (
+            datasets.get(session, item.tenant_id, job.validation_dataset_id)
+            if job.validation_dataset_id is not None
+            else None
+        )
     family = catalog.family(str(job.family))
     assert family.training is not None
     code = implementation(family)
-    opened, quality = open_and_judge(dataset, code, lease)
+    opened, quality = open_and_judge(dataset, code, lease, validation)
     base = host().models.get(item.model_version_id) if item.model_version_id else None
     return _Given(
         job,
@@ -85,20 +97,36 @@ def _load(item: Claimed, lease: Lease) -> _Given:
         base.loaded if base else None,
         base.name if base else None,
         quality,
+        validation,
     )
 
 
-def open_and_judge(dataset: Dataset, code: Implementation, run: Run) -> tuple[Any, Quality]:
-    """A prepared data set, fetched and opened, and what measures models on it."""
-    folder = fetch(str(dataset.prefix), dict(dataset.prepared or {}), f"datasets/{dataset.hash}")
-    opened = open_dataset(folder)
+def open_and_judge(
+    dataset: Dataset, code: Implementation, run: Run, validation: Dataset | None = None
+) -> tuple[Any, Quality]:
+    """A prepared data set, fetched and opened, and what measures models on it: on `validation`,
+    where the data set's own part for that is not meant.
+    """
+    opened = _open(dataset)
+    if validation is not None:
+        opened = replace(opened, validation=_open(validation))
     extractors = settings().cache / "extractors" / str(dataset.hash)
     judge = judge_of(Modality(dataset.modality))
     return opened, judge(code, opened, extractors, host().device, run)
 
 
+def _open(dataset: Dataset) -> Any:
+    folder = fetch(str(dataset.prefix), dict(dataset.prepared or {}), f"datasets/{dataset.hash}")
+    return open_dataset(folder)
+
+
 def _register(
-    item: Claimed, given: _Given, journal: Journal, standing: Standing, lease: Lease
+    item: Claimed,
+    given: _Given,
+    journal: Journal,
+    standing: Standing,
+    lease: Lease,
+    trained_tokens: int | None,
 ) -> Conclude:
     """Measure the best model in full and store it; its row is written with the item's commit."""
     with tempfile.TemporaryDirectory(prefix="atelier-model-") as scratch:
@@ -111,30 +139,39 @@ def _register(
         lease.check()
         # The lease's own folder: a worker that lost its lease cannot write into a registered model.
         prefix = f"{item.tenant_id}/models/{item.job_id}/{lease.token}"
-        files = upload(folder, prefix)
+        stored = upload(folder, prefix)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     card = _card(given, standing, metrics, sheet)
-    new = models.NewVersion(prefix, files, config, card)
+    new = models.NewVersion(prefix, stored, config, card)
+    results = _store_curve(item, standing.curve)
 
     def conclude(session: Session) -> None:
         name = str(given.job.model)
         version = models.register(session, item.tenant_id, name, given.family, new, item.job_id)
         told = {"model": f"{name}@{version.version}", "weights_hash": version.weights_hash}
         add_event(session, item.job_id, "model", f"registered {told['model']}", told)
+        if results is not None:
+            session.add(results)
+        jobs.set_results(session, item.job_id, trained_tokens, results.id if results else None)
 
     return conclude
+
+
+def _store_curve(item: Claimed, curve: Curve) -> File | None:
+    """The file of a training's losses, not yet added to a session; None when it kept none."""
+    if not curve.rows:
+        return None
+    content = io.BytesIO(curve.csv().encode())
+    return files.store(item.tenant_id, _RESULTS, "step_metrics.csv", content)
 
 
 def _card(
     given: _Given, standing: Standing, metrics: Mapping[str, Metric], sheet: str
 ) -> dict[str, Any]:
-    dataset = given.dataset
+    validation = given.validation
     return {
-        "dataset": {
-            "id": dataset.id,
-            "name": f"{dataset.name}@{dataset.version}",
-            "hash": dataset.hash,
-        },
+        "dataset": _named(given.dataset),
+        **({"validation": _named(validation)} if validation is not None else {}),
         "base": given.base_name,
         "params": given.params.model_dump(mode="json"),
         "code_version": code_version(),
@@ -147,3 +184,8 @@ def _card(
         "demo_sized": standing.elapsed_s < DEMO_SIZED_S,
         "compute_seconds": round(standing.elapsed_s, 1),
     }
+
+
+def _named(dataset: Dataset) -> dict[str, Any]:
+    name = f"{dataset.name}@{dataset.version}"
+    return {"id": dataset.id, "name": name, "hash": dataset.hash}

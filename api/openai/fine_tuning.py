@@ -22,6 +22,7 @@ from api.routes.events import EventPageQuery, event_number
 from shared.db import reading, transaction
 from shared.queues import hint
 from shared.services import checkpoints, events, fine_tuning, jobs, submissions
+from shared.services.tuning_names import names_of
 from shared.states import JobState, Lane, Scope
 from shared.tables.job import Job
 
@@ -57,13 +58,14 @@ def create_fine_tuning_job(body: FineTuningJobBody) -> Response:
         where=where,
         suffix=body.suffix,
         seed=body.seed,
+        validation_file=body.validation_file,
     )
 
     def create(session: Session) -> tuple[FineTuningJobAnswer, Lane]:
         job = fine_tuning.create(session, common, new)
         session.flush()
         session.refresh(job)
-        return show_tuning(session, job), _lane(job)
+        return _show(session, job), _lane(job)
 
     return create_once(200, create)
 
@@ -78,7 +80,8 @@ def _lane(job: Job) -> Lane:
 def list_fine_tuning_jobs(query: ListQuery) -> Response:
     with reading() as session:
         found = fine_tuning.list_jobs(session, caller().tenant_id, query.cursor())
-        return answer_list(found, lambda job: show_tuning(session, job))
+        names = names_of(session, found.rows)
+        return answer_list(found, lambda job: show_tuning(job, names[job.id]))
 
 
 @blueprint.get("/<string:id>", responses={200: FineTuningJobAnswer}, summary="Look at a training")
@@ -120,8 +123,12 @@ def resume_fine_tuning_job(path: TuningPath) -> Response:
     return response
 
 
+def _show(session: Session, job: Job) -> FineTuningJobAnswer:
+    return show_tuning(job, names_of(session, [job])[job.id])
+
+
 def _answer(session: Session, job: Job) -> Response:
-    return jsonify(show_tuning(session, job).model_dump(mode="json"))
+    return jsonify(_show(session, job).model_dump(mode="json"))
 
 
 @blueprint.get(

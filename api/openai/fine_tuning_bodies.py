@@ -69,8 +69,10 @@ class FineTuningJobBody(BaseModel):
     suffix: str | None = Field(None, description="A part of the new model's name.")
     seed: int | None = Field(None, ge=0, lt=2**32)
     metadata: Metadata | None = None
-    validation_file: None = Field(
-        None, description="Refused: a data set holds a part of itself back."
+    validation_file: str | None = Field(
+        None,
+        description="For text: what to measure on while it trains, as `training_file`; absent: a "
+        "part of the data set, which is held back.",
     )
     integrations: Annotated[list[Any], Field(max_length=0)] | None = None
 

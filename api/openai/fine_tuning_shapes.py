@@ -3,12 +3,12 @@
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
-from sqlalchemy.orm import Session
 
 from api.times import seconds, seconds_or_none
 from shared import catalog
 from shared.services import fine_tuning
 from shared.services.checkpoints import Saved
+from shared.services.tuning_names import Names
 from shared.states import JobState
 from shared.statuses import TuningStatus, tuning_status
 from shared.tables.job import Event, Job
@@ -21,6 +21,8 @@ _LEVEL: dict[str, Literal["info", "warn", "error"]] = {
 }
 
 _MEASURING = frozenset({"metrics", "progress"})
+_TRAINED = {"loss": "train_loss", "accuracy": "train_mean_token_accuracy"}
+"""What OpenAI's clients call the losses of a step; a family's other names stay as they are."""
 
 
 class TuningError(BaseModel):
@@ -51,12 +53,16 @@ class FineTuningJobAnswer(BaseModel):
     model: str = Field(description="The base: a family, or a model with its version.")
     fine_tuned_model: str | None = Field(description="The name to use, once it has succeeded.")
     training_file: str = Field(description="A file's id, or a data set with its version.")
-    validation_file: None = None
-    result_files: list[str] = Field([], description="None are written.")
+    validation_file: str | None = Field(description="As `training_file`, where one was named.")
+    result_files: list[str] = Field(
+        description="For text, once it has succeeded: a CSV of the losses, step by step."
+    )
     hyperparameters: UsualHyperparameters
     method: dict[str, Any] = Field(description="Its type, and all of the family's parameters.")
     seed: int
-    trained_tokens: int | None = Field(None, description="Not counted.")
+    trained_tokens: int | None = Field(
+        description="For text, once it has succeeded: tokens that the loss saw, in all passes."
+    )
     error: TuningError | None
     integrations: list[Any] = []
     metadata: dict[str, str]
@@ -89,9 +95,8 @@ class TuningCheckpointAnswer(BaseModel):
     metrics: dict[str, float] = Field(description="The step, and whatever was measured at it.")
 
 
-def show_tuning(session: Session, job: Job) -> FineTuningJobAnswer:
+def show_tuning(job: Job, names: Names) -> FineTuningJobAnswer:
     """A training job as its answer."""
-    told = fine_tuning.told(session, job)
     family = catalog.family(str(job.family))
     assert family.training is not None
     method = fine_tuning.method_of(family)
@@ -101,9 +106,11 @@ def show_tuning(session: Session, job: Job) -> FineTuningJobAnswer:
         created_at=seconds(job.created_at),
         finished_at=seconds_or_none(job.finished_at),
         status=tuning_status(JobState(job.state)),
-        model=told.model,
-        fine_tuned_model=told.fine_tuned_model,
-        training_file=told.training_file,
+        model=names.model,
+        fine_tuned_model=names.fine_tuned_model,
+        training_file=names.training_file,
+        validation_file=names.validation_file,
+        result_files=[job.output_file_id] if job.output_file_id is not None else [],
         hyperparameters=UsualHyperparameters(
             n_epochs=job.params.get("max_epochs") or "auto",
             batch_size=job.params["batch_size"],
@@ -111,6 +118,7 @@ def show_tuning(session: Session, job: Job) -> FineTuningJobAnswer:
         ),
         method={"type": method, method: {"hyperparameters": job.params}},
         seed=job.params["seed"],
+        trained_tokens=job.trained_tokens,
         error=_error(job),
         metadata=job.meta,
         organization_id=job.tenant_id,
@@ -132,8 +140,18 @@ def show_tuning_event(event: Event) -> TuningEventAnswer:
         level=_LEVEL[event.level],
         type="metrics" if event.type in _MEASURING else "message",
         message=event.message,
-        data=event.data,
+        data={**event.data, **_numbers(event)},
     )
+
+
+def _numbers(event: Event) -> dict[str, float]:
+    """What an event measured, flat, beside what it tells of that in its own shape."""
+    metrics = {name: told["value"] for name, told in event.data.get("metrics", {}).items()}
+    return _renamed({**metrics, **event.data.get("losses", {})})
+
+
+def _renamed(values: dict[str, float]) -> dict[str, float]:
+    return {_TRAINED.get(name, name): value for name, value in values.items()}
 
 
 def show_checkpoint(job: Job, saved: Saved) -> TuningCheckpointAnswer:
@@ -144,5 +162,5 @@ def show_checkpoint(job: Job, saved: Saved) -> TuningCheckpointAnswer:
         fine_tuning_job_id=job.id,
         fine_tuned_model_checkpoint=saved.model,
         step_number=saved.step,
-        metrics={"step": saved.step, **saved.metrics},
+        metrics={"step": saved.step, **_renamed(saved.metrics)},
     )

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from shared.services import fine_tuning
 from shared.services.events import events_of, list_events
 from shared.services.pages import Cursor, Page
+from shared.services.tuning_names import names_of
 from shared.tables.job import Event, Job
 from shared.tables.model import ModelVersion
 
@@ -19,7 +19,7 @@ class Saved:
 
     event: Event
     metrics: dict[str, float]
-    """What was measured at its step, if anything was."""
+    """What was measured at its step, and the step's losses, if anything was."""
     model: str | None
     """The job's model, if it has these weights: only the best checkpoint's are kept."""
 
@@ -34,11 +34,12 @@ def list_checkpoints(session: Session, job: Job, cursor: Cursor) -> Page[Saved]:
     metrics: dict[Any, dict[str, float]] = {}
     for event in events_of(session, job.id, ["metrics"]):
         values = {name: told["value"] for name, told in event.data["metrics"].items()}
+        values |= event.data.get("losses", {})
         # At the last step a second event tells of the registered model.
         metrics.setdefault(event.data["step"], values)
     made = session.scalar(select(ModelVersion).where(ModelVersion.job_id == job.id))
     best = made.card["best_step"] if made is not None else None
-    name = fine_tuning.told(session, job).fine_tuned_model
+    name = names_of(session, [job])[job.id].fine_tuned_model
     rows = [
         Saved(event, metrics.get(step, {}), name if step == best else None)
         for event in found.rows

@@ -15,12 +15,12 @@ from shared.ids import PREFIXES, new_id
 from shared.preparation import SIZES
 from shared.services import datasets, files, jobs, models, submissions
 from shared.services.invalid import invalid
-from shared.services.names import is_tuned_name, split_reference, tuned_name
+from shared.services.names import split_reference, tuned_name
 from shared.services.pages import Cursor, Page
-from shared.states import JobKind, JobState, Modality
+from shared.states import JobKind, Modality
 from shared.tables.dataset import Dataset
 from shared.tables.job import Job
-from shared.tables.model import Model, ModelVersion
+from shared.tables.model import ModelVersion
 
 PURPOSE = "fine-tune"
 _SAME = {"n_epochs": "max_epochs", "learning_rate_multiplier": "learning_rate"}
@@ -43,6 +43,8 @@ class NewTuning:
     """Where these stand in the request."""
     suffix: str | None = None
     seed: int | None = None
+    validation_file: str | None = None
+    """What it is measured on, as `training_file`; absent: a part of that, which is held back."""
 
 
 def create(session: Session, common: submissions.Common, new: NewTuning) -> Job:
@@ -54,10 +56,16 @@ def create(session: Session, common: submissions.Common, new: NewTuning) -> Job:
     params = _params(family, new)
     base_name = split_reference(new.model.removeprefix(Family.PREFIX), "model")[0]
     name = tuned_name(base_name, new.suffix, new_id("model"))
-    dataset = _dataset(session, common, new.training_file, family, base)
+    dataset = _dataset(session, common, _training_data(new, family, base), family)
+    validation = _validation(session, common, new, family)
+    if validation is not None and not set(validation.files).isdisjoint(dataset.files):
+        raise Invalid(
+            "validation_file: it is learnt from as well; give examples that training_file lacks",
+            param="validation_file",
+        )
     reference = new.model if base is not None else None
     training = submissions.NewTraining(family.name, dataset.id, name, params, reference)
-    return submissions.create_training(session, common, training, dataset)
+    return submissions.create_training(session, common, training, dataset, validation)
 
 
 def method_of(family: Family) -> str:
@@ -110,46 +118,75 @@ def _refuse_said_twice(given: Mapping[str, Any], new: NewTuning) -> None:
         raise Invalid("seed: it stands among the hyperparameters too", param="seed")
 
 
-def _dataset(
-    session: Session,
-    common: submissions.Common,
-    reference: str,
-    family: Family,
-    base: ModelVersion | None,
-) -> Dataset:
+@dataclass(frozen=True)
+class _Data:
+    """What a client named as data."""
+
+    field: str
+    reference: str
+    """A file's id, or a prepared data set."""
+    options: dict[str, Any]
+    """How a file of it is prepared."""
+
+
+def _training_data(new: NewTuning, family: Family, base: ModelVersion | None) -> _Data:
+    """What is learnt from; all of a file, where another one is there to measure with. Pictures are
+    prepared as their base has them, or else as they come.
+    """
+    options: dict[str, Any] = {}
+    if family.modality == Modality.IMAGE:
+        config = base.config if base is not None else {}
+        size = config.get("size") if config.get("size") in SIZES else None
+        options = {"size": size, "mode": _MODES.get(config.get("channels", 0), "auto")}
+    if new.validation_file is not None:
+        options |= {"validation": 0, "test": 0}
+    return _Data("training_file", new.training_file, options)
+
+
+def _validation(
+    session: Session, common: submissions.Common, new: NewTuning, family: Family
+) -> Dataset | None:
+    if new.validation_file is None:
+        return None
+    if family.modality != Modality.TEXT:
+        raise Invalid(
+            f"validation_file: {family.name} is measured on a part of its data set, which is held "
+            "back; leave it out",
+            param="validation_file",
+        )
+    return _dataset(
+        session,
+        common,
+        _Data("validation_file", new.validation_file, {"validation": 1, "test": 0}),
+        family,
+    )
+
+
+def _dataset(session: Session, common: submissions.Common, data: _Data, family: Family) -> Dataset:
     """The data set that is meant: prepared before, or from now on by a job of its own."""
     tenant_id = common.tenant_id
-    if not reference.startswith(PREFIXES["file"]):
-        return _prepared(session, tenant_id, reference, family)
-    file = files.get(session, tenant_id, reference, param="training_file")
+    if not data.reference.startswith(PREFIXES["file"]):
+        return _prepared(session, tenant_id, data, family)
+    file = files.get(session, tenant_id, data.reference, param=data.field)
     if file.purpose != PURPOSE:
         raise Invalid(
-            f"training_file: {file.id} was uploaded for {file.purpose!r}; upload it with the "
+            f"{data.field}: {file.id} was uploaded for {file.purpose!r}; upload it with the "
             f"purpose {PURPOSE!r}",
-            param="training_file",
+            param=data.field,
         )
-    options = _options(family, base)
-    return datasets.of_file(session, tenant_id, file.id, family.modality, options, common.key_id)
+    modality, options = family.modality, data.options
+    return datasets.of_file(session, tenant_id, file.id, modality, options, common.key_id)
 
 
-def _prepared(session: Session, tenant_id: str, reference: str, family: Family) -> Dataset:
+def _prepared(session: Session, tenant_id: str, data: _Data, family: Family) -> Dataset:
     try:
-        dataset = datasets.resolve(session, tenant_id, reference)
+        dataset = datasets.resolve(session, tenant_id, data.reference)
         submissions.check_modality(dataset, family)
         return dataset
     except AtelierError as error:
         # The client's word for it is another.
-        message = f"training_file: {error.message.removeprefix('dataset: ')}"
-        raise type(error)(message, param="training_file") from None
-
-
-def _options(family: Family, base: ModelVersion | None) -> dict[str, Any]:
-    """How a file is prepared. Pictures: as their base has them, or else as they come."""
-    if family.modality != Modality.IMAGE:
-        return {}
-    config = base.config if base is not None else {}
-    size = config.get("size") if config.get("size") in SIZES else None
-    return {"size": size, "mode": _MODES.get(config.get("channels", 0), "auto")}
+        message = f"{data.field}: {error.message.removeprefix('dataset: ')}"
+        raise type(error)(message, param=data.field) from None
 
 
 def get(session: Session, tenant_id: str, id_: str) -> Job:
@@ -165,37 +202,3 @@ def get(session: Session, tenant_id: str, id_: str) -> Job:
 def list_jobs(session: Session, tenant_id: str, cursor: Cursor) -> Page[Job]:
     """A page of a tenant's training jobs, however they were submitted."""
     return jobs.list_jobs(session, tenant_id, cursor, jobs.Filter(JobKind.TRAINING))
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a job's row only points to, by the names that clients use."""
-
-    model: str
-    training_file: str
-    fine_tuned_model: str | None
-
-
-def told(session: Session, job: Job) -> Told:
-    """The base, the data and the result of a training job."""
-    dataset = session.get_one(Dataset, job.dataset_id)
-    is_of_file = dataset.files == [dataset.name]
-    data = dataset.name if is_of_file else f"{dataset.name}@{dataset.version}"
-    return Told(_base_name(session, job), data, _result(session, job))
-
-
-def _base_name(session: Session, job: Job) -> str:
-    version = session.get(ModelVersion, job.model_version_id) if job.model_version_id else None
-    if version is None:  # from nothing, or from a model that was deleted since
-        return str(job.family)
-    return f"{session.get_one(Model, version.model_id).name}@{version.version}"
-
-
-def _result(session: Session, job: Job) -> str | None:
-    """A name that stands for the job's weights alone, or would, were they not deleted."""
-    if job.state != JobState.SUCCEEDED:
-        return None
-    version = session.scalar(select(ModelVersion).where(ModelVersion.job_id == job.id))
-    if version is None or is_tuned_name(str(job.model)):
-        return job.model
-    return f"{job.model}@{version.version}"

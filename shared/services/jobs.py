@@ -112,9 +112,9 @@ def positions(session: Session, some: Sequence[Job]) -> list[int | None]:
 def cancel(session: Session, tenant_id: str, id_: str) -> Job:
     """Ask a job to end. Raises Conflict when it has ended already."""
     job = get(session, tenant_id, id_)
-    preparation = _hold_preparation(session, job)
+    preparations = _hold_preparations(session, job)
     is_new = ledger_cancel.cancel(session, job)
-    if is_new and preparation is not None:
+    for preparation in preparations if is_new else ():
         ledger_cancel.cancel(session, preparation)
     # Another may have changed it since it was read.
     session.refresh(job)
@@ -123,16 +123,17 @@ def cancel(session: Session, tenant_id: str, id_: str) -> Job:
     return job
 
 
-def _hold_preparation(session: Session, job: Job) -> Job | None:
-    """The job that prepares the data set for which a training waits, locked.
+def _hold_preparations(session: Session, job: Job) -> Sequence[Job]:
+    """The jobs that prepare the data sets for which a training waits, locked.
 
-    It is locked before the training, as it is where its own end reaches the training.
+    They are locked before the training, as it is where their own ends reach the training.
     """
     if job.kind != JobKind.TRAINING or job.state != JobState.VALIDATING:
-        return None
+        return ()
     preparing = select(Job).join(Dataset, Dataset.job_id == Job.id)
-    mine = preparing.where(Dataset.id == job.dataset_id)
-    return session.scalars(mine.with_for_update(key_share=True, of=Job)).one()
+    mine = preparing.where(Dataset.id.in_([job.dataset_id, job.validation_dataset_id]))
+    locked = mine.order_by(Job.id).with_for_update(key_share=True, of=Job)
+    return session.scalars(locked).all()
 
 
 def pause(session: Session, tenant_id: str, id_: str) -> Job:
@@ -156,6 +157,16 @@ def resume(session: Session, tenant_id: str, id_: str) -> Job:
     if not is_resumed:
         raise Conflict(f"Job {id_} is {job.state}; only a paused job can be resumed.")
     return job
+
+
+_RESULTS = text("UPDATE jobs SET trained_tokens = :tokens, output_file_id = :file WHERE id = :job")
+
+
+def set_results(session: Session, job_id: str, tokens: int | None, file_id: str | None) -> None:
+    """Say what a training that has succeeded leaves beside its model: how many tokens it learnt
+    from, and the file of its losses.
+    """
+    session.execute(_RESULTS, {"job": job_id, "tokens": tokens, "file": file_id})
 
 
 _PROGRESS = text("UPDATE jobs SET progress = :progress WHERE id = :job AND state = 'running'")

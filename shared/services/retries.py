@@ -163,20 +163,20 @@ def _retry_some(session: Session, job_id: str, item_ids: list[int], oldest: date
 
 
 def _retry_preparation(session: Session, job: Job) -> Job:
-    """A training whose data set never became ready: prepare that again, and wait for it again."""
-    dataset = datasets.get(session, job.tenant_id, str(job.dataset_id))
-    # Before the training, as everywhere; while it is held, its end reaches no training unseen.
-    lock_jobs(session, [str(dataset.job_id)])
-    session.refresh(dataset)
-    if dataset.state == DatasetState.FAILED:
-        retry(session, job.tenant_id, str(dataset.job_id))
+    """A training whose data sets never became ready: prepare them again and wait for them."""
+    wanted = (job.dataset_id, job.validation_dataset_id)
+    sets = [datasets.get(session, job.tenant_id, id_) for id_ in wanted if id_ is not None]
+    # Before the training, as everywhere; while they are held, no end of theirs reaches it unseen.
+    lock_jobs(session, [str(dataset.job_id) for dataset in sets])
+    for dataset in sets:
+        session.refresh(dataset)
+        if dataset.state == DatasetState.FAILED:
+            retry(session, job.tenant_id, str(dataset.job_id))
     reopened = session.execute(_REOPEN_WAITING, {"job": job.id, "ended": sorted(FINAL_JOB_STATES)})
     if reopened.rowcount == 0:  # type: ignore[attr-defined]
         raise Conflict(f"Job {job.id} is {job.state}; it can be retried once it has ended.")
     add_event(session, job.id, "state", JobState.VALIDATING)
-    session.refresh(dataset)
-    if dataset.state == DatasetState.READY:
-        start_waiting(session, dataset)
+    start_waiting(session, sets[0])
     session.refresh(job)
     budgets.check(session, job)
     return job

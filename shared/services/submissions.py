@@ -135,9 +135,14 @@ class NewTraining:
 
 
 def create_training(
-    session: Session, common: Common, new: NewTraining, known: Dataset | None = None
+    session: Session,
+    common: Common,
+    new: NewTraining,
+    known: Dataset | None = None,
+    validation: Dataset | None = None,
 ) -> Job:
-    """Accept a training on a data set that is ready, or wait for the one that is `known`.
+    """Accept a training on a data set that is ready, or wait for the one that is `known`, and for
+    the one that it is to be measured on.
 
     Hint lane `training` after the commit. Raises Invalid, NotFound or Conflict.
     """
@@ -160,10 +165,11 @@ def create_training(
         model=new.model,
         model_version_id=base.id if base is not None else None,
         dataset_id=dataset.id,
+        validation_dataset_id=validation.id if validation is not None else None,
         params=params.model_dump(mode="json"),
     )
     session.add(job)
-    if dataset.state == DatasetState.PREPARING:
+    if DatasetState.PREPARING in {dataset.state, (validation or dataset).state}:
         job.state = JobState.VALIDATING  # ledger/trainings.py queues its item
     else:
         add_items(session, job, [NewItem(batch_key=job.id)])

@@ -93,6 +93,8 @@ class Job(Base):
     """As the client named it: the model to run, or to make."""
     model_version_id: Mapped[str | None] = mapped_column(String)
     dataset_id: Mapped[str | None] = mapped_column(String)
+    validation_dataset_id: Mapped[str | None] = mapped_column(String)
+    """What a training is measured on, where its client named something for that."""
     endpoint: Mapped[str | None] = mapped_column(String)
     """Whose requests the lines of its input file are, for a batch of the OpenAI API."""
     input_file_id: Mapped[str | None] = mapped_column(String)
@@ -115,6 +117,8 @@ class Job(Base):
     progress: Mapped[float] = mapped_column(REAL, server_default="0")
     """0 to 1, for jobs of one long item; other jobs count items."""
     compute_seconds: Mapped[float] = mapped_column(Float, server_default="0")
+    trained_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    """Tokens from which a training has learnt, counted anew in every pass over them."""
     usage: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     """Tokens read and written, once a batch's result files are."""
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)

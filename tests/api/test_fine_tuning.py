@@ -160,7 +160,9 @@ def test_auto_is_the_familys_default(api: Api, dataset: str) -> None:
         ({"suffix": "My Shop"}, 400, "suffix"),
         ({"suffix": "a:b"}, 400, "suffix"),
         ({"seed": -1}, 400, "seed"),
-        ({"validation_file": "file-1"}, 400, "validation_file"),
+        ({"validation_file": "file-none"}, 404, "validation_file"),
+        ({"validation_file": "none"}, 404, "validation_file"),
+        ({"validation_file": "ships@1"}, 400, "validation_file"),
         ({"integrations": [{"type": "wandb"}]}, 400, "integrations"),
         ({"method": {"type": "dpo"}}, 400, "method.type"),
         ({"method": {"type": "gan"}}, 400, "method.type"),
@@ -251,7 +253,8 @@ def test_events_and_checkpoints_have_openais_shape_and_come_newest_first(
     execute(f"""
         INSERT INTO events (job_id, type, level, message, data) VALUES
         ('{job["id"]}', 'metrics', 'info', 'evaluation at step 5',
-            '{{"step": 5, "metrics": {{"bits_per_byte": {{"value": 2.5}}}}}}'),
+            '{{"step": 5, "metrics": {{"bits_per_byte": {{"value": 2.5}}}},
+                "losses": {{"loss": 1.5, "accuracy": 0.25}}}}'),
         ('{job["id"]}', 'checkpoint', 'info', 'checkpoint at step 5', '{{"step": 5}}'),
         ('{job["id"]}', 'warning', 'warning', 'losses were not numbers', '{{}}'),
         ('{job["id"]}', 'checkpoint', 'info', 'checkpoint at step 9', '{{"step": 9}}')
@@ -269,7 +272,16 @@ def test_events_and_checkpoints_have_openais_shape_and_come_newest_first(
     assert (rest["data"][0]["type"], rest["data"][0]["data"]["step"]) == ("metrics", 5)
     assert {event["object"] for event in rest["data"]} == {"fine_tuning.job.event"}
     assert [checkpoint["step_number"] for checkpoint in saved] == [9, 5]
-    assert saved[1]["metrics"] == {"step": 5, "bits_per_byte": 2.5}
+    assert (rest["data"][0]["data"]["train_loss"], rest["data"][0]["data"]["bits_per_byte"]) == (
+        1.5,
+        2.5,
+    )
+    assert saved[1]["metrics"] == {
+        "step": 5,
+        "bits_per_byte": 2.5,
+        "train_loss": 1.5,
+        "train_mean_token_accuracy": 0.25,
+    }
     assert saved[1]["fine_tuning_job_id"] == job["id"]
     assert saved[1]["fine_tuned_model_checkpoint"] is None
     after = ok(api.get(f"{TUNINGS}/{job['id']}/checkpoints", after=saved[0]["id"]))["data"]

@@ -1,5 +1,6 @@
 """OpenAI's own client, unchanged, trains models of text and of pictures and uses them at once."""
 
+import csv
 import io
 import json
 from base64 import b64decode
@@ -114,6 +115,56 @@ def trained_from_chats(client: OpenAI) -> FineTuningJob:
     assert (job.status, job.error) == ("succeeded", None)
     assert (job.training_file, job.seed, job.metadata) == (file, 3, {"team": "sea"})
     return job
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_training_is_measured_on_the_validation_file_and_leaves_its_losses_and_tokens(
+    client: OpenAI,
+) -> None:
+    """What only the validation file says is not learnt: there the loss is the higher one."""
+    file = upload_lines(client, *chats("Ahoy, sailor!"))
+    other = upload_lines(client, *chats("Nine bells have rung.", 12))
+    job = client.fine_tuning.jobs.create(
+        model="causal_lm",
+        training_file=file,
+        validation_file=other,
+        method=supervised(max_steps=60, batch_size=8, **TINY),
+    )
+    assert (job.validation_file, job.trained_tokens, job.result_files) == (other, None, [])
+
+    job = wait(client, job)
+
+    assert (job.status, job.validation_file) == ("succeeded", other)
+    checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id))
+    last = checkpoints[0].metrics
+    assert (last.step, last.valid_loss) == (60, last.full_valid_loss)
+    assert last.train_loss is not None
+    assert last.valid_loss is not None
+    assert last.train_loss < 0.5 < 2 < last.valid_loss
+    assert last.valid_mean_token_accuracy is not None
+    assert last.train_mean_token_accuracy is not None
+    assert last.valid_mean_token_accuracy < last.train_mean_token_accuracy
+
+    events = client.fine_tuning.jobs.list_events(job.id, limit=100).data
+    told = [event.data for event in events if event.type == "metrics"]
+    losses = {data["step"]: data["valid_loss"] for data in told if "full_valid_loss" in data}
+    assert losses == {one.step_number: one.metrics.valid_loss for one in checkpoints}
+
+    rows = results_of(client, job)
+    assert [int(row["step"]) for row in rows] == list(range(1, 61))
+    measured = {int(row["step"]): float(row["valid_loss"]) for row in rows if row["valid_loss"]}
+    assert measured == pytest.approx(losses, rel=1e-5)
+    # A step sees eight windows, of which at least the answers are learnt, and never all of them.
+    assert job.trained_tokens is not None
+    assert 60 * 8 < job.trained_tokens < 60 * 8 * TINY["context"]
+
+
+def results_of(client: OpenAI, job: FineTuningJob) -> list[dict[str, str]]:
+    """The rows of the file of its losses."""
+    (id_,) = job.result_files
+    file = client.files.retrieve(id_)
+    assert (file.purpose, file.filename) == ("fine-tune-results", "step_metrics.csv")
+    return list(csv.DictReader(client.files.content(id_).text.splitlines()))
 
 
 def trained_further(client: OpenAI, model: str) -> FineTuningJob:

@@ -33,6 +33,7 @@ class Trainee:
     """Counts its steps; `bad` steps give losses that are not numbers."""
 
     epoch_steps = 50.0
+    trained_tokens = None
 
     def __init__(self, bad: frozenset[int] = frozenset()):
         self.weight = torch.zeros(1)
@@ -144,6 +145,33 @@ def test_the_budget_of_seconds_ends_it(claimed: tuple[Claimed, Lease]) -> None:
 
     assert standing.step > 1
     assert time.monotonic() - began < 20
+
+
+class Reader(Trainee):
+    """Tells an accuracy, too, as trainees of text do."""
+
+    def advance(self, fraction: float, learning_rate_scale: float) -> dict[str, float]:
+        return super().advance(fraction, learning_rate_scale) | {"accuracy": 0.5}
+
+
+def test_the_curve_of_a_training_that_went_back_has_every_step_once(
+    claimed: tuple[Claimed, Lease],
+) -> None:
+    standing = harness(claimed, Reader(bad=frozenset({25}))).run()
+
+    assert [row[0] for row in standing.curve.rows] == list(range(1, 51))
+
+
+def test_the_curve_of_a_resumed_training_begins_with_its_first_step(
+    claimed: tuple[Claimed, Lease],
+) -> None:
+    first = harness(claimed, Reader())
+    first.run()
+
+    second = harness(claimed, Reader(), max_steps=60)
+    standing = second.run()
+
+    assert [row[0] for row in standing.curve.rows] == list(range(1, 61))
 
 
 def test_patience_ends_it_early(claimed: tuple[Claimed, Lease]) -> None:

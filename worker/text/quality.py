@@ -25,6 +25,7 @@ from worker.family import (
 from worker.quality import Metric
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.scoring import cost_of
+from worker.text.validity import validity
 
 QUICK_CHARACTERS = 16_000
 FULL_CHARACTERS = 1_000_000
@@ -74,16 +75,23 @@ class TextQuality:
         self._family = family
         self._run = run
         self._dataset = dataset
-        self._validation = _excerpt(_held_back(dataset, "validation", "test"), QUICK_CHARACTERS)
+        held_back = _held_back(dataset, "validation", "test")
+        self._validation = _excerpt(held_back, QUICK_CHARACTERS)
+        self._whole = _excerpt(held_back, FULL_CHARACTERS)
         self._test = _excerpt(_held_back(dataset, "test", "validation"), FULL_CHARACTERS)
         self._rival: float | None = None
 
     def measure(self, loaded: Loaded, *, quick: bool) -> dict[str, Metric]:
-        """`quick`: bits per byte of a validation excerpt; else the metrics of the test split."""
+        """`quick`: bits per byte of a validation excerpt, and the losses on a validation file if
+        there is one; else the metrics of the test split.
+        """
         assert isinstance(loaded, LoadedText)
         if quick:
             cost = cost_of(loaded, self._validation, overlap=0.5, run=self._run)
-            return {self.objective: Metric(cost.bits_per_byte, "lower", cost.bytes)}
+            measured = {self.objective: Metric(cost.bits_per_byte, "lower", cost.bytes)}
+            if self._dataset.validation is not None:
+                measured |= validity(loaded, self._validation, self._whole, self._run)
+            return measured
         cost = cost_of(loaded, self._test, run=self._run)
         bits = Metric(cost.bits_per_byte, "lower", cost.bytes)
         if not any(example.learnt for example in self._test):  # a rival of whole texts only

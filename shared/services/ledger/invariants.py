@@ -80,10 +80,11 @@ INVARIANTS = {
             OR (state = 'partial' AND (done = 0 OR failed = 0))
             OR (state = 'cancelled' AND done = total)
             OR (state = 'expired' AND expired = 0))""",
-    "a training waits for its data set only while that is being prepared": """
-        SELECT jobs.id FROM jobs LEFT JOIN datasets ON datasets.id = jobs.dataset_id
-        WHERE jobs.kind = 'training' AND jobs.state = 'validating'
-            AND datasets.state IS DISTINCT FROM 'preparing'""",
+    "a training waits for its data sets only while one of them is being prepared": """
+        SELECT id FROM jobs
+        WHERE kind = 'training' AND state = 'validating' AND NOT EXISTS (
+            SELECT FROM datasets WHERE datasets.state = 'preparing'
+                AND datasets.id IN (jobs.dataset_id, jobs.validation_dataset_id))""",
     # Jobs of no known key may be older than usage is.
     "what a key's jobs used is in its usage, which also tells of jobs that were deleted": f"""
         SELECT made.key_id FROM (

@@ -1,4 +1,6 @@
-"""Trainings that wait for their data set: queued when it is ready, ended when it never will be."""
+"""Trainings that wait for their data sets: queued when these are ready, ended when one never will
+be.
+"""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -13,22 +15,36 @@ from shared.tables.job import Job
 _SHOWN = 10
 
 _WAITS = (
-    "tenant_id = :tenant AND kind = 'training' AND state = 'validating' AND dataset_id = :dataset"
+    "tenant_id = :tenant AND kind = 'training' AND state = 'validating' "
+    "AND :dataset IN (dataset_id, validation_dataset_id)"
 )
 
-_QUEUE = text(f"UPDATE jobs SET state = 'queued' WHERE {_WAITS} RETURNING id")
+_HOLD = text(f"SELECT id FROM jobs WHERE {_WAITS} ORDER BY id FOR NO KEY UPDATE")
+
+# A statement of its own: whoever waited for the lock sees that the other data set is ready by now.
+_QUEUE = text(f"""
+    UPDATE jobs SET state = 'queued'
+    WHERE {_WAITS} AND NOT EXISTS (
+        SELECT FROM datasets WHERE datasets.state <> 'ready'
+            AND datasets.id IN (jobs.dataset_id, jobs.validation_dataset_id))
+    RETURNING id
+""")
 
 _END = text(f"""
     UPDATE jobs SET state = :state, finished_at = now(),
-        error = (SELECT error || '{{"param": "training_file"}}' FROM jobs WHERE id = :preparation)
+        error = (SELECT error FROM jobs WHERE id = :preparation) || jsonb_build_object('param',
+            CASE WHEN dataset_id = :dataset THEN 'training_file' ELSE 'validation_file' END)
     WHERE {_WAITS}
     RETURNING id
 """)
 
 
 def start_waiting(session: Session, dataset: Dataset) -> Lane | None:
-    """A data set is ready: queue the trainings that wait for it. Returns the lane to hint."""
+    """A data set is ready: queue the trainings that waited for it alone. Returns the lane to
+    hint.
+    """
     names = {"tenant": dataset.tenant_id, "dataset": dataset.id}
+    session.execute(_HOLD, names)
     started = session.execute(_QUEUE, names).scalars().all()
     for job_id in started:
         job = session.get_one(Job, job_id, populate_existing=True)
@@ -40,12 +56,18 @@ def start_waiting(session: Session, dataset: Dataset) -> Lane | None:
 
 def _tell_of_rejected(session: Session, job: Job) -> None:
     """Whoever gave a file and never sees the data set's report hears of what it does not hold."""
-    report = session.get_one(Dataset, job.dataset_id).report or {}
-    if report.get("rejected_total"):
-        first = report["rejected"][0]
-        told = f"{report['rejected_total']} examples cannot be used; the first is {first['where']}"
-        data = {"rejected": report["rejected"][:_SHOWN]}
-        add_event(session, job.id, "warning", f"{told}: {first['reason']}", data, level="warn")
+    for dataset_id, where in (
+        (job.dataset_id, ""),
+        (job.validation_dataset_id, "validation_file: "),
+    ):
+        dataset = session.get(Dataset, dataset_id) if dataset_id is not None else None
+        report = (dataset.report if dataset is not None else None) or {}
+        if report.get("rejected_total"):
+            first = report["rejected"][0]
+            count = report["rejected_total"]
+            told = f"{where}{count} examples cannot be used; the first is {first['where']}"
+            data = {"rejected": report["rejected"][:_SHOWN]}
+            add_event(session, job.id, "warning", f"{told}: {first['reason']}", data, level="warn")
 
 
 def end_waiting(session: Session, preparation: Job, state: JobState) -> None:

@@ -1,6 +1,7 @@
 """Bits per byte are what they say, and stand beside the rival that everybody knows."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,54 @@ def test_a_full_measure_stands_beside_its_floors(quality, tiny) -> None:
     assert set(metrics) == {"bits_per_byte", "repetition", "distinct_1", "distinct_2"}
     assert metrics["bits_per_byte"].against == "xz -9e"
     assert all(metric.floor is not None and metric.n > 0 for metric in metrics.values())
+
+
+def test_a_validation_file_is_what_is_measured_and_nothing_else(
+    dataset, make_dataset, tiny, tmp_path
+) -> None:
+    """Whatever split of it the examples are in; and the loss is the cross-entropy of a token."""
+    texts = ["A gull cries over the harbour.", "第一条船。", "The tide turns."] * 4
+    measured_on = replace(dataset, validation=make_dataset(texts))
+    quality = quality_of(CausalLm(), measured_on, tmp_path, torch.device("cpu"))
+    read = measured_on.examples("validation")
+    cost = cost_of(tiny, read, overlap=0.5)
+
+    metrics = quality.measure(tiny, quick=True)
+
+    assert sorted(example.text for example in read) == sorted(texts)
+
+    assert metrics["bits_per_byte"].value == pytest.approx(cost.bits_per_byte)
+    assert metrics["valid_loss"].value == pytest.approx(cost.bits * math.log(2) / cost.tokens)
+    assert metrics["full_valid_loss"] == metrics["valid_loss"], "of a file this short"
+    assert metrics["full_valid_mean_token_accuracy"].n == cost.tokens
+
+
+def test_of_a_long_validation_file_an_excerpt_and_the_whole_are_measured(
+    dataset, make_dataset, tiny, tmp_path
+) -> None:
+    texts = [f"{number} gulls cry over the harbour." for number in range(1000)]
+    measured_on = replace(dataset, validation=make_dataset(texts))
+
+    metrics = quality_of(CausalLm(), measured_on, tmp_path, torch.device("cpu")).measure(
+        tiny, quick=True
+    )
+
+    assert metrics["valid_loss"].n < metrics["full_valid_loss"].n
+    assert metrics["valid_loss"].value != metrics["full_valid_loss"].value
+    assert metrics["valid_loss"].value == pytest.approx(metrics["full_valid_loss"].value, rel=0.1)
+
+
+def test_right_guesses_are_those_that_the_model_held_for_the_likeliest(tiny) -> None:
+    text = "The 7 ships sailed at dawn."
+    ids = [tiny.start_id, *tiny.tokenizer(text)["input_ids"]]
+    with torch.inference_mode():
+        guesses = tiny.model(torch.tensor([ids[:-1]])).logits[0].argmax(-1).tolist()
+
+    cost = cost_of(tiny, [Example(text)])
+
+    right = sum(guess == wanted for guess, wanted in zip(guesses, ids[1:], strict=True))
+    assert 0 < right < len(ids) - 1
+    assert (cost.right, cost.accuracy) == (right, right / (len(ids) - 1))
 
 
 def test_training_lowers_the_objective(quality, dataset, tiny, tiny_params) -> None:

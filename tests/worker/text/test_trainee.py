@@ -191,6 +191,26 @@ def test_the_loss_is_the_mean_over_what_is_to_be_learnt(make_dataset, tiny, tiny
     assert advance(trainee, 0, 1) == [pytest.approx(float(wanted), rel=1e-4)]
 
 
+def test_trained_tokens_are_those_that_the_loss_saw_over_all_steps(
+    make_dataset, tiny_params
+) -> None:
+    examples = [Example(f"{n} gulls: over the sea", ((8, 22),)) for n in range(10, 60)]
+    trainee = CausalLm().trainee(make_dataset(examples), None, tiny_params, CPU)
+    steps = 3 * math.ceil(trainee.epoch_steps)
+    targets = [trainee._windows.batch(step)[1] for step in range(steps)]
+    seen = sum(int((target != NO_TARGET).sum()) for target in targets)
+
+    advance(trainee, 0, steps // 2)
+    kept = trainee.snapshot()
+    advance(trainee, steps // 2, steps)
+    assert trainee.trained_tokens == seen
+    trainee.restore(kept)
+    advance(trainee, steps // 2, steps)
+
+    assert trainee.trained_tokens == seen, "and what was trained again counts once"
+    assert 0 < seen < steps * targets[0].numel()
+
+
 @pytest.mark.parametrize("shape", [(32, 32), (32, 80), (80, 32)])
 def test_an_orthogonal_step_has_singular_values_near_one(shape) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))

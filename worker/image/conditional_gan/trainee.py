@@ -33,6 +33,8 @@ AVERAGE = 0.995
 class GanTrainee:
     """Fulfils `worker.family.Trainee`."""
 
+    trained_tokens = None
+
     def __init__(
         self,
         dataset: ImageDataset,

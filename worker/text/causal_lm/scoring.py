@@ -29,11 +29,22 @@ class Cost:
 
     bits: float
     tokens: int
+    right: int
+    """Tokens that the model held for the likeliest."""
     bytes: int
 
     @property
     def bits_per_byte(self) -> float:
         return self.bits / self.bytes
+
+    @property
+    def mean_loss(self) -> float:
+        """Nats a token."""
+        return self.bits * math.log(2) / max(1, self.tokens)
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / max(1, self.tokens)
 
 
 def cost_of(
@@ -51,13 +62,16 @@ def cost_of(
     stride = max(1, round(window * (1 - overlap)))
     inputs_bt, targets_bt = _windows(stream_t, goal_t, window, stride)
     rows = max(1, TOKENS_PER_PASS // window)
-    nats = 0.0
+    nats, right = 0.0, 0
     for start in range(0, len(inputs_bt), rows):
         check(run)
-        nats += _nats(loaded, inputs_bt[start : start + rows], targets_bt[start : start + rows])
+        some = slice(start, start + rows)
+        more_nats, more_right = _score(loaded, inputs_bt[some], targets_bt[some])
+        nats, right = nats + more_nats, right + more_right
     return Cost(
         bits=nats / math.log(2),
         tokens=int(learnt_t[1:].sum()),
+        right=right,
         bytes=sum(map(_bytes, examples)),
     )
 
@@ -86,11 +100,13 @@ def _windows(
     return inputs_bt, targets_bt
 
 
-def _nats(loaded: LoadedText, inputs_bt: np.ndarray, targets_bt: np.ndarray) -> float:
+def _score(loaded: LoadedText, inputs_bt: np.ndarray, targets_bt: np.ndarray) -> tuple[float, int]:
+    """The nats spent on the targets, and how many of these were the likeliest."""
     device = loaded.model.device
     targets = torch.from_numpy(targets_bt).to(device)
     with torch.inference_mode():
         hidden = loaded.model(torch.from_numpy(inputs_bt).to(device), use_cache=False).logits
         wanted = targets != NO_TARGET
         loss = F.cross_entropy(hidden[wanted].float(), targets[wanted], reduction="sum")
-    return float(loss)
+        right = (hidden[wanted].argmax(-1) == targets[wanted]).sum()
+    return float(loss), int(right)

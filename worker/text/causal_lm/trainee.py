@@ -56,6 +56,7 @@ class TextTrainee:
             example.learnt and chat.is_rendered(example.text) for example in self._examples
         )
         self._steps = 0
+        self.trained_tokens: int | None = 0
         self._earlier_steps = int(base.config.get("trained_steps") or 0) if base else 0
         self._peak = params.learning_rate * (FINE_TUNING_RATE if base else 1)
         if base is None:
@@ -85,17 +86,16 @@ class TextTrainee:
         inputs_bt, targets_bt = self._windows.batch(self._steps)
         with fast_precision(self._device):
             logits_btv = self._model(inputs_bt.to(self._device), use_cache=False).logits
+        learnt = int((targets_bt != NO_TARGET).sum())
+        targets_bt = targets_bt.to(self._device)
         # A window of a long prompt has nothing to learn, which is no reason to divide by 0.
-        learnt = max(1, int((targets_bt != NO_TARGET).sum()))
-        loss = (
-            F.cross_entropy(
-                logits_btv.float().flatten(0, 1),
-                targets_bt.flatten().to(self._device),
-                ignore_index=NO_TARGET,
-                reduction="sum",
-            )
-            / learnt
-        )
+        loss = F.cross_entropy(
+            logits_btv.float().flatten(0, 1),
+            targets_bt.flatten(),
+            ignore_index=NO_TARGET,
+            reduction="sum",
+        ) / max(1, learnt)
+        right = int((logits_btv.detach().argmax(-1) == targets_bt).sum())
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), GRADIENT_NORM)
 
@@ -108,8 +108,14 @@ class TextTrainee:
         self._model.zero_grad(set_to_none=True)
 
         self._steps += 1
+        if self.trained_tokens is not None:
+            self.trained_tokens += learnt
         self._follow()
-        return {"loss": float(loss.detach()), "gradient_norm": float(norm)}
+        return {
+            "loss": float(loss.detach()),
+            "accuracy": right / max(1, learnt),
+            "gradient_norm": float(norm),
+        }
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -130,13 +136,19 @@ class TextTrainee:
                     tensors[f"optimizer/{name}/{key}"] = value
         # Copies: the next step changes these tensors in place.
         copies = {key: value.to("cpu", copy=True).contiguous() for key, value in tensors.items()}
-        facts = {"steps": self._steps, "tokenizer": tokenizer_to_json(self._tokenizer)}
+        facts = {
+            "steps": self._steps,
+            "trained_tokens": self.trained_tokens,
+            "tokenizer": tokenizer_to_json(self._tokenizer),
+        }
         return Snapshot(copies, facts)
 
     def restore(self, snapshot: Snapshot) -> None:
         if snapshot.facts["tokenizer"] != tokenizer_to_json(self._tokenizer):
             self._use_tokenizer(tokenizer_from_json(snapshot.facts["tokenizer"]))
         self._steps = snapshot.facts["steps"]
+        # Snapshots of older releases did not count them.
+        self.trained_tokens = snapshot.facts.get("trained_tokens")
         with torch.no_grad():
             for kind, model in (("weights", self._model), ("served", self._served)):
                 for name, weight in model.named_parameters():
