@@ -72,6 +72,10 @@ class Delta:
     text: str
     finish_reason: str | None = None
     """Why it ended, if this is its end."""
+    lead: str = ""
+    """What the choice begins with, before what the model wrote."""
+    logprobs: dict[str, Any] | None = None
+    """Of the tokens that it completes, if they were asked for; see shared/pieces.py."""
 
 
 Stream = Annotated[bool | None, Field(description="Answer as server-sent events while it is made.")]

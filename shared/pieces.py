@@ -28,6 +28,10 @@ _PAUSE_S = 1.0
 _TIMEOUT_S = 2.0
 
 
+Lists = dict[str, list[Any]]
+"""What is told of tokens, by name: each list has an entry for each token."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """Text of one output of a job."""
@@ -41,6 +45,17 @@ class Piece:
     text: str
     last: bool
     """Whether the output ends with it."""
+    first_token: int = 0
+    """Tokens of the output before those of `logprobs`."""
+    logprobs: Lists | None = None
+    """Of the tokens that it completes, if they were asked for."""
+
+
+def tokens_from(lists: Lists | None, first: int) -> Lists | None:
+    """The log-probabilities from a token on; None when there is none."""
+    if lists is None or len(lists["tokens"]) <= first:
+        return None
+    return {name: values[first:] for name, values in lists.items()}
 
 
 def _key(job_id: str) -> str:
@@ -82,11 +97,17 @@ class Sender:
     def _send(self, redis: Redis, pieces: list[tuple[str, Piece]]) -> None:
         with redis.pipeline(transaction=False) as pipeline:
             for job_id, piece in pieces:
-                fields: Any = {"piece": json.dumps(astuple(piece))}
+                fields: Any = {"piece": json.dumps(_told(piece))}
                 pipeline.xadd(_key(job_id), fields, maxlen=_MOST_PIECES, approximate=True)
             for job_id in {job_id for job_id, _ in pieces}:
                 pipeline.expire(_key(job_id), _LIFE_S)
             pipeline.execute()
+
+
+def _told(piece: Piece) -> tuple[Any, ...]:
+    # An API of the release before knows five fields, and asks for none of the others.
+    told = astuple(piece)
+    return told if piece.logprobs is not None else told[:5]
 
 
 _sender = Sender()

@@ -81,6 +81,10 @@ class Piece:
     text: str
     last: bool = False
     """Whether the output ends with it."""
+    first_token: int = 0
+    """Tokens of the output before those of `logprobs`."""
+    logprobs: JsonDict | None = None
+    """Of the tokens that it completes, if they were asked for: lists as in the output's facts."""
 
 
 @dataclass(frozen=True)

@@ -100,10 +100,15 @@ def _sent(items: Sequence[Claimed], made: Iterable[Made]) -> Iterator[Part | Ref
     for one in made:
         if isinstance(one, Piece):
             item = items[one.request]
-            piece = pieces.Piece(item.seq, one.index, one.start, one.text, one.last)
-            pieces.send(item.job_id, piece)
+            pieces.send(item.job_id, _piece(item, one))
         else:
             yield one
+
+
+def _piece(item: Claimed, made: Piece) -> pieces.Piece:
+    logprobs = _storable(made.logprobs) if made.logprobs is not None else None
+    told = (made.index, made.start, made.text, made.last, made.first_token)
+    return pieces.Piece(item.seq, *told, logprobs)
 
 
 def _sort(

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Response
@@ -22,7 +23,7 @@ from api.server_sent import ALIVE, respond
 from shared.endpoint import Delta, Endpoint, Made
 from shared.endpoints.sampling import SamplingBody, usage
 from shared.errors import AtelierError, Retryable
-from shared.pieces import Piece, follow
+from shared.pieces import Lists, Piece, follow, tokens_from
 from shared.settings import settings
 from shared.tables.job import Job
 
@@ -57,6 +58,15 @@ def answer(endpoint: Endpoint, body: SamplingBody, submit: Submit, made: Look) -
     return respond(stream.events(), place)
 
 
+@dataclass
+class _Sent:
+    """How much of a choice the client has."""
+
+    characters: int = 0
+    tokens: int = 0
+    """Whose log-probabilities it has."""
+
+
 class _Stream:
     """One call and how much of it the client has."""
 
@@ -70,8 +80,8 @@ class _Stream:
         self.key = key_of_request()
         self.each = body.n or 1
         self.outputs = job.total * self.each
-        self.sent: dict[int, int] = defaultdict(int)
-        """Characters by choice."""
+        self.sent: dict[int, _Sent] = defaultdict(_Sent)
+        """By choice."""
         self.ended: set[int] = set()
         self.pieces = follow(job.id, _LOOK_EVERY_S)
         self.first: list[Piece] = []
@@ -138,24 +148,32 @@ class _Stream:
         if piece.last:
             self.ended.add(choice)
         # A batch that is run again sends its pieces again; after a lost one, all wait for the end.
-        known = self.sent[choice] - piece.start
-        if 0 <= known < len(piece.text):
-            yield from self._text(choice, piece.text[known:])
+        sent = self.sent[choice]
+        if sent.characters < piece.start or sent.tokens < piece.first_token:
+            return
+        tokens = tokens_from(piece.logprobs, sent.tokens - piece.first_token)
+        yield from self._grown(choice, piece.text[sent.characters - piece.start :], tokens)
 
-    def _text(self, choice: int, text: str) -> Iterator[str]:
-        start = self.sent[choice]
-        self.sent[choice] += len(text)
-        yield self._chunk([self.chunk(Delta(choice, start, text))])
+    def _grown(self, choice: int, text: str, tokens: Lists | None) -> Iterator[str]:
+        """A chunk of text that the client has not, with what is told of its tokens."""
+        if text or tokens:
+            sent = self.sent[choice]
+            yield self._delta(Delta(choice, sent.characters, text, logprobs=tokens))
+            sent.characters += len(text)
+            sent.tokens += len(tokens["tokens"]) if tokens is not None else 0
+
+    def _delta(self, delta: Delta) -> str:
+        lead = self.body.lead(delta.choice // self.each)
+        return self._chunk([self.chunk(replace(delta, lead=lead))])
 
     def _rest(self) -> Iterator[str]:
         """What is missing, why each choice ended, and the tokens, if they were asked for."""
         made = self.made(self.job)
         for choice, output in enumerate(made.outputs):
-            text = made.content(output).decode()
-            if missing := text[self.sent[choice] :]:
-                yield from self._text(choice, missing)
-            reason = output.facts["finish_reason"]
-            yield self._chunk([self.chunk(Delta(choice, len(text), "", reason))])
+            text, sent = made.content(output).decode(), self.sent[choice]
+            tokens = tokens_from(output.facts.get("logprobs"), sent.tokens)
+            yield from self._grown(choice, text[sent.characters :], tokens)
+            yield self._delta(Delta(choice, len(text), "", output.facts["finish_reason"]))
         options = self.body.stream_options
         if options is not None and options.include_usage:
             yield self._chunk([], usage(made.outputs).model_dump())

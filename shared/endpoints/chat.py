@@ -43,7 +43,6 @@ class ChatBody(SamplingBody):
     response_format: ResponseFormat | None = None
 
     def params(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
-        self.refuse_with_stream("logprobs")
         if self.top_logprobs is not None and not self.logprobs:
             raise Invalid("top_logprobs: needs logprobs to be true", param="top_logprobs")
         messages = [message.model_dump(mode="json") for message in self.messages]
@@ -128,7 +127,7 @@ def chunk(delta: Delta) -> dict[str, Any]:
     return {
         "index": delta.choice,
         "delta": told,
-        "logprobs": None,
+        "logprobs": _logprobs(delta.logprobs),
         "finish_reason": delta.finish_reason,
     }
 
@@ -141,11 +140,16 @@ def _logprobs(lists: dict[str, Any] | None) -> dict[str, Any] | None:
     return {
         "content": [
             _entry(token, logprob)
-            | {"top_logprobs": [_entry(other, value) for other, value in top.items()]}
+            | {"top_logprobs": [_entry(other, value) for other, value in _likeliest_first(top)]}
             for token, logprob, top in zip(*columns, strict=True)
         ],
         "refusal": None,
     }
+
+
+def _likeliest_first(top: dict[str, float]) -> list[tuple[str, float]]:
+    # Postgres keeps no order of an object's names.
+    return sorted(top.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def _entry(token: str, logprob: float) -> dict[str, Any]:

@@ -30,13 +30,18 @@ class CompletionBody(SamplingBody):
     echo: bool = False
 
     def params(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
-        self.refuse_with_stream("logprobs", "echo")
-        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        prompts = self._prompts()
         if not 0 < len(prompts) <= _MOST_PROMPTS:
             raise Invalid(f"prompt: give 1 to {_MOST_PROMPTS} prompts", param="prompt")
         common = self.sampling("logprobs")
         common["max_tokens"] = _DEFAULT_TOKENS if self.max_tokens is None else self.max_tokens
         return [{"prompt": prompt, **common} for prompt in prompts]
+
+    def _prompts(self) -> list[str]:
+        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+
+    def lead(self, seq: int) -> str:
+        return self._prompts()[seq] if self.echo else ""
 
     def form(self) -> dict[str, Any]:
         return {"echo": True} if self.echo else {}
@@ -71,7 +76,7 @@ def answer(made: Made) -> dict[str, Any]:
             choice = Choice(
                 text=echoed + made.content(output).decode(),
                 index=len(choices),
-                logprobs=output.facts.get("logprobs"),
+                logprobs=_behind(echoed, output.facts.get("logprobs")),
                 finish_reason=output.facts["finish_reason"],
             )
             choices.append(choice)
@@ -88,11 +93,18 @@ def answer(made: Made) -> dict[str, Any]:
 def chunk(delta: Delta) -> dict[str, Any]:
     """A choice within a chunk of a streamed answer."""
     return {
-        "text": delta.text,
+        "text": delta.lead + delta.text if delta.start == 0 else delta.text,
         "index": delta.choice,
-        "logprobs": None,
+        "logprobs": _behind(delta.lead, delta.logprobs),
         "finish_reason": delta.finish_reason,
     }
+
+
+def _behind(lead: str, logprobs: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Log-probabilities with offsets into a text that begins with more than the model wrote."""
+    if logprobs is None or not lead:
+        return logprobs
+    return logprobs | {"text_offset": [len(lead) + offset for offset in logprobs["text_offset"]]}
 
 
 ENDPOINT = Endpoint(

@@ -6,7 +6,6 @@ from typing import Any
 from pydantic import BaseModel, Field, field_validator
 
 from shared.endpoint import EndpointBody, Stream
-from shared.errors import Invalid
 from shared.tables.output import Output
 
 
@@ -39,11 +38,9 @@ class SamplingBody(EndpointBody):
             raise ValueError("not supported; leave it out")
         return value
 
-    def refuse_with_stream(self, *names: str) -> None:
-        """Raises Invalid if a field is given that a stream does not serve."""
-        for name in names:
-            if self.stream and getattr(self, name):
-                raise Invalid(f"{name}: not served together with stream", param=name)
+    def lead(self, seq: int) -> str:
+        """What the answer's text of an item begins with, before what the model wrote."""
+        return ""
 
     def sampling(self, *more: str) -> dict[str, Any]:
         """The fields that a text model takes as they are, those that were given."""

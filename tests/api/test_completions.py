@@ -79,8 +79,6 @@ class TestRefused:
             ({"prompt": []}, 400, "prompt"),
             ({"prompt": ["a"] * 17}, 400, "prompt"),
             ({"prompt": ["a", "b" * 200_001]}, 400, "prompt"),
-            ({"stream": True, "logprobs": 2}, 400, "logprobs"),
-            ({"stream": True, "echo": True}, 400, "echo"),
             ({"presence_penalty": 0.5}, 400, "presence_penalty"),
             ({"best_of": 2}, 400, "best_of"),
         ],

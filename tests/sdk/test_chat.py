@@ -5,6 +5,7 @@ from collections.abc import Callable
 import openai
 import pytest
 from openai import OpenAI
+from openai.types import Completion
 from openai.types.chat import ChatCompletionMessageParam
 
 from api import waiters
@@ -45,6 +46,8 @@ def test_log_probabilities_come_with_each_token(client: OpenAI) -> None:
         reply.choices[0].message.content or ""
     )
     assert all(len(one.top_logprobs) == 2 and one.logprob <= 0 for one in told.content)
+    pairs = [[top.logprob for top in one.top_logprobs] for one in told.content]
+    assert pairs == [sorted(pair, reverse=True) for pair in pairs], "the likeliest first"
 
 
 def test_a_streamed_reply_is_the_same_and_grows_token_by_token(client: OpenAI) -> None:
@@ -64,6 +67,71 @@ def test_a_streamed_reply_is_the_same_and_grows_token_by_token(client: OpenAI) -
         assert len(mine) > 8
     assert chunks[-1].choices == []
     assert chunks[-1].usage == whole.usage
+
+
+def test_a_streamed_replys_log_probabilities_are_those_of_the_whole(client: OpenAI) -> None:
+    asked = {**ASKED, "n": 2, "temperature": 2, "logprobs": True, "top_logprobs": 2}
+    whole = client.chat.completions.create(**asked)
+
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+
+    for index, choice in enumerate(whole.choices):
+        mine = [one for chunk in chunks for one in chunk.choices if one.index == index]
+        told = [one for each in mine if each.logprobs for one in each.logprobs.content or ()]
+        assert choice.logprobs is not None
+        assert [one.to_dict() for one in told] == [
+            one.to_dict() for one in choice.logprobs.content or ()
+        ]
+        assert "".join(one.delta.content or "" for one in mine) == choice.message.content
+        assert sum(one.logprobs is not None for one in mine) > 8, "they come as it grows"
+
+
+ECHOED = {
+    "model": "stories",
+    "prompt": ["Once upon", "从前", "The 🙂"],
+    "max_tokens": 24,
+    "n": 2,
+    "seed": 9,
+    "temperature": 2,
+    "logprobs": 2,
+    "echo": True,
+}
+"""Hot enough for tokens that are parts of characters."""
+
+
+def test_streamed_completions_with_prompts_and_log_probabilities_are_the_whole_in_pieces(
+    client: OpenAI,
+) -> None:
+    whole = client.completions.create(**ECHOED, stop=["e"])
+
+    chunks = list(client.completions.create(**ECHOED, stop=["e"], stream=True))
+
+    joined_is_whole(chunks, whole)
+
+
+def joined_is_whole(chunks: list[Completion], whole: Completion) -> None:
+    for choice in whole.choices:
+        mine = [one for chunk in chunks for one in chunk.choices if one.index == choice.index]
+        assert "".join(one.text for one in mine) == choice.text
+        assert choice.text.startswith(ECHOED["prompt"][choice.index // 2])
+        assert mine[-1].finish_reason == choice.finish_reason
+        assert choice.logprobs is not None
+        for name, values in choice.logprobs.to_dict().items():
+            pieces_of = [one.logprobs.to_dict()[name] for one in mine if one.logprobs]
+            assert [value for piece in pieces_of for value in piece] == values, name
+        for token, offset in zip(
+            choice.logprobs.tokens or (), choice.logprobs.text_offset or (), strict=True
+        ):
+            assert choice.text[offset : offset + len(token)] == token
+
+
+def test_a_prompt_is_echoed_though_nothing_follows_it(client: OpenAI) -> None:
+    asked = {"model": "stories", "prompt": "Once upon", "max_tokens": 8, "seed": 5, "echo": True}
+    first = client.completions.create(**asked).choices[0].text[len("Once upon") :][:1]
+
+    chunks = list(client.completions.create(**asked, stop=[first], stream=True))
+
+    assert "".join(one.text for chunk in chunks for one in chunk.choices) == "Once upon"
 
 
 def test_a_streamed_completion_stops_before_its_stop_text(client: OpenAI) -> None:
@@ -111,6 +179,24 @@ def test_whatever_becomes_of_its_pieces_a_stream_brings_the_text_once_and_whole(
     said = "".join(one.delta.content or "" for chunk in chunks for one in chunk.choices)
     assert said == whole.choices[0].message.content
     assert chunks[-1].choices[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize("harm", [lose_all, lose_some, send_twice])
+def test_whatever_becomes_of_its_pieces_a_stream_brings_log_probabilities_once_and_whole(
+    client: OpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+    harm: Callable[[list[Piece]], list[Piece]],
+) -> None:
+    whole = client.completions.create(**ECHOED)
+    send = pieces.send
+
+    def harmed(job_id: str, piece: Piece) -> None:
+        for each in harm([piece]):
+            send(job_id, each)
+
+    monkeypatch.setattr(pieces, "send", harmed)
+
+    joined_is_whole(list(client.completions.create(**ECHOED, stream=True)), whole)
 
 
 def test_a_client_that_leaves_cancels_its_call(client: OpenAI) -> None:

@@ -225,6 +225,47 @@ def test_pieces_of_a_watched_output_make_up_its_text(loaded: LoadedText, bystand
     assert len(ended) == 2 * len(params)
 
 
+def test_the_tokens_of_pieces_are_those_of_the_whole_output(loaded: LoadedText, bystander) -> None:
+    """Each stands with the piece that completes it, be it a part of a character or of a stop."""
+    params = [
+        TextParams(
+            prompt=PROMPTS[seed % len(PROMPTS)],
+            seed=seed,
+            n=2,
+            max_tokens=24,
+            stop=stop,
+            temperature=1.5,
+            logprobs=2,
+        )
+        for seed in range(12)
+        for stop in ([], ["e ", "\ufffd\ufffd"], ["\n", "th"])
+    ]
+    shown: dict[tuple[int, int], str] = {}
+    grown: dict[tuple[int, int], dict[str, list[object]]] = {}
+    requests = [Request(one, watched=True) for one in params]
+    partial = later = 0
+    for made in CausalLm().generate(loaded, requests, bystander()):
+        output = (made.request, made.index)
+        if isinstance(made, Piece):
+            lists = grown.setdefault(output, {})
+            assert made.logprobs is not None
+            assert made.first_token == len(lists.get("tokens", []))
+            for name, values in made.logprobs.items():
+                lists.setdefault(name, []).extend(values)
+            shown[output] = shown.get(output, "") + made.text
+            said = "".join(map(str, lists["tokens"]))
+            assert shown[output].startswith(said), "no token is told of before its text is"
+            later += said != shown[output]
+        else:
+            assert isinstance(made, Part)
+            assert grown[output] == made.facts["logprobs"]
+            assert "".join(made.facts["logprobs"]["tokens"]) == shown[output]
+            partial += "" in made.facts["logprobs"]["tokens"]
+    assert len(grown) == 2 * len(params)
+    assert partial > 0, "some tokens were parts of characters"
+    assert later > 0, "some stood in the way of a stop text"
+
+
 def test_nobody_is_sent_pieces_who_did_not_ask(loaded: LoadedText, bystander) -> None:
     asked = [Request(TextParams(prompt="A", seed=1, max_tokens=8))]
 

@@ -7,6 +7,7 @@ import torch
 
 from shared.families.causal_lm import TextParams
 from worker.family import JsonDict, Part, Piece, Text, output_seed
+from worker.text.causal_lm.logprobs import Lists, Logprobs
 from worker.text.causal_lm.model import INCOMPLETE, LoadedText
 
 STOP_SLACK = 4
@@ -26,25 +27,34 @@ class Row:
     """Whether somebody wants to see it grow."""
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    likeliest: list[list[tuple[int, float]]] = field(default_factory=list)
     finish_reason: str | None = None
 
     def __post_init__(self) -> None:
         self.seed = output_seed(self.params.seed or 0, self.index)
         self.generator = torch.Generator().manual_seed(self.seed)
         self.stops = self.loaded.stops_of(self.params)
-        self._shown = 0
+        self._described = None if self.params.logprobs is None else Logprobs()
+        self._shown, self._shown_tokens = 0, 0
         self._whole_ids, self._whole_text = 0, ""
 
     def add(self, token: int, logprob: float, likeliest: list[tuple[int, float]]) -> None:
         """Take one token; afterwards `finish_reason` is set if it was the last."""
         self.ids.append(token)
         self.logprobs.append(logprob)
-        self.likeliest.append(likeliest[: self.params.logprobs or 0])
+        self._describe(logprob, likeliest)
         if token in self.loaded.end_ids or self._stop_in_sight():
             self.finish_reason = "stop"
         elif len(self.ids) == self.params.max_tokens:
             self.finish_reason = "length"
+
+    def _describe(self, logprob: float, likeliest: list[tuple[int, float]]) -> None:
+        if self._described is None:
+            return
+        top: dict[str, float] = {}
+        for token, value in likeliest[: self.params.logprobs]:
+            top.setdefault(self.loaded.spell(token), value)
+        end = len(self.loaded.decode_after(self.prompt_ids, self.ids))
+        self._described.add(end, logprob, top)
 
     def _stop_in_sight(self) -> bool:
         """Whether a stop text has just been completed. Only the last tokens can have done it."""
@@ -63,10 +73,19 @@ class Row:
         if self.watched:
             text = self._text() if ended else self._settled()
             if ended or len(text) > self._shown:
-                yield Piece(self.request, self.index, self._shown, text[self._shown :], ended)
-                self._shown = len(text)
+                yield self._piece(text, ended)
         if ended:
             yield self.part()
+
+    def _piece(self, text: str, ended: bool) -> Piece:
+        """What nobody has seen yet of a text and its tokens."""
+        start, first = self._shown, self._shown_tokens
+        lists: Lists | None = None
+        if self._described is not None:
+            lists = self._described.lists(text, first, is_whole=ended)
+            self._shown_tokens += len(lists["tokens"])
+        self._shown = len(text)
+        return Piece(self.request, self.index, start, text[start:], ended, first, lists)
 
     def _settled(self) -> str:
         """The text so far, without what later tokens may still change: bytes that are not yet a
@@ -89,42 +108,14 @@ class Row:
             "finish_reason": self.finish_reason,
             "mean_logprob": sum(self.logprobs) / len(self.logprobs),
         }
-        if self.params.logprobs is not None:
-            facts["logprobs"] = self._logprob_lists(text)
+        if self._described is not None:
+            facts["logprobs"] = self._described.lists(text)
         return Part(self.request, self.index, Text(text), self.seed, facts)
 
     def _text(self) -> str:
         text = self.loaded.decode_after(self.prompt_ids, self.ids)
         ends = [text.find(stop) for stop in self.stops]
         return text[: min((end for end in ends if end >= 0), default=len(text))]
-
-    def _logprob_lists(self, text: str) -> JsonDict:
-        """The lists of OpenAI's legacy completions, an entry per token that begins inside `text`.
-
-        Log-probabilities are the model's own, before temperature and top_p. Offsets count the
-        characters of `text`, which holds no prompt. A token that is only a part of a character
-        is an empty one: the character stands with the token that completes it.
-        """
-        lists: JsonDict = {
-            "tokens": [],
-            "token_logprobs": [],
-            "top_logprobs": [],
-            "text_offset": [],
-        }
-        offset = 0
-        for count, logprob in enumerate(self.logprobs, start=1):
-            if offset >= len(text):
-                break
-            end = len(self.loaded.decode_after(self.prompt_ids, self.ids[:count]))
-            lists["tokens"].append(text[offset:end])
-            lists["token_logprobs"].append(logprob)
-            lists["text_offset"].append(offset)
-            top: dict[str, float] = {}
-            for token, value in self.likeliest[count - 1]:
-                top.setdefault(self.loaded.spell(token), value)
-            lists["top_logprobs"].append(top)
-            offset = end
-        return lists
 
 
 def _overlap(text: str, stop: str) -> int:
