@@ -16,13 +16,13 @@ from api.addresses import base_url
 from api.auth import caller
 from api.creates import key_of_request, once
 from api.openai import streams
-from api.openai.waiting import NotInTime, cancel, told_of, wait
+from api.openai.waiting import NotInTime, cancel, is_forgotten, told_of, wait
 from api.requests import require_json
 from api.routes.jobs import show_job
 from shared.db import reading, transaction
 from shared.endpoint import Endpoint, EndpointBody, Made
 from shared.endpoints.sampling import SamplingBody
-from shared.errors import AtelierError, Invalid
+from shared.errors import AtelierError, Conflict, Invalid
 from shared.queues import hint
 from shared.services import idempotency, items, jobs, models, outputs, submissions
 from shared.services.items import Wanted
@@ -33,6 +33,14 @@ from shared.tables.job import Job
 _PRIORITY = 10
 _ASYNC = "respond-async"
 _ITEM = re.compile(r"items\[\d+\]\.params\.?")
+
+
+class Cancelled(Conflict):
+    """The call's job was cancelled, by another client or in the dashboard. Under the same
+    Idempotency-Key it stays cancelled; use a new key, or none, for a new call.
+    """
+
+    code = "cancelled"
 
 
 class ItemFailed(AtelierError):
@@ -48,20 +56,22 @@ def call(endpoint: Endpoint, body: EndpointBody) -> Response:
     gets 503, and the job is cancelled, so that its retry makes no second one.
     """
     require_json()
-    address = base_url()
+    address, key = base_url(), key_of_request()
+
+    def made(job: Job) -> Made:
+        return _made(job, body, address, key)
+
     if isinstance(body, SamplingBody) and body.stream:
-        return streams.answer(
-            endpoint, body, lambda: _submit(endpoint, body), lambda job: _made(job, body, address)
-        )
+        return streams.answer(endpoint, body, lambda: _submit(endpoint, body), made)
     with waiters.take():
         job = _submit(endpoint, body)
         if wait(job):
-            return jsonify(endpoint.answer(_made(job, body, address)))
+            return jsonify(endpoint.answer(made(job)))
     if _ASYNC in request.headers.get("Prefer", ""):
         return _later(job)
-    if cancel(job, key_of_request()):
+    if cancel(job, key):
         raise NotInTime
-    return jsonify(endpoint.answer(_made(job, body, address)))
+    return jsonify(endpoint.answer(made(job)))
 
 
 def _submit(endpoint: Endpoint, body: EndpointBody) -> Job:
@@ -107,14 +117,17 @@ def _later(job: Job) -> Response:
     return answer
 
 
-def _made(job: Job, body: EndpointBody, address: str) -> Made:
-    """What an ended job made. Raises ItemFailed or NotInTime when it made not all."""
+def _made(job: Job, body: EndpointBody, address: str, key: str | None) -> Made:
+    """What an ended job made. Raises ItemFailed, Cancelled or NotInTime when it made not all."""
     with reading() as session:
         ended = jobs.get(session, job.tenant_id, job.id)
         made = outputs.of_job(session, ended)
         undone = next(items.undone_items(session, ended), None)
+        if undone is not None and ended.state == JobState.CANCELLED:
+            # By an equal request whose time was up, which forgot the key; or by somebody else.
+            raise NotInTime if is_forgotten(session, ended, key) else Cancelled
     if undone is not None:
-        raise _failure(ended, undone.state, undone.error or {})
+        raise _failure(undone.state, undone.error or {})
     return Made(
         id=ended.id,
         created=int(ended.created_at.timestamp()),
@@ -130,9 +143,7 @@ def _by_item(made: Sequence[tuple[Any, Any]]) -> list[tuple[Any, list[Any]]]:
     return [(item, [output for _, output in pairs]) for item, pairs in grouped]
 
 
-def _failure(job: Job, state: str, error: dict[str, Any]) -> AtelierError:
-    if job.state == JobState.CANCELLED:
-        return NotInTime()  # by another request under the same key, whose time was up
+def _failure(state: str, error: dict[str, Any]) -> ItemFailed:
     failed = ItemFailed(error.get("message", f"The item was {state}."), param=error.get("param"))
     if error.get("code") not in {None, "internal", "crashed"}:
         failed.status, failed.code = 400, error["code"]

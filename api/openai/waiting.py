@@ -5,6 +5,8 @@ looks.
 import time
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from shared.db import reading, transaction
 from shared.errors import Conflict, Retryable
 from shared.services import idempotency, jobs
@@ -37,7 +39,7 @@ def wait(job: Job, most_s: float | None = None) -> bool:
 def is_over(job: Job) -> bool:
     """Whether a job has ended."""
     with reading() as session:
-        return jobs.get(session, job.tenant_id, job.id).state in FINAL_JOB_STATES
+        return jobs.state_of(session, job.tenant_id, job.id) in FINAL_JOB_STATES
 
 
 def told_of(job: Job) -> dict[str, Any]:
@@ -55,3 +57,8 @@ def cancel(job: Job, key: str | None) -> bool:
     except Conflict:
         return False
     return True
+
+
+def is_forgotten(session: Session, job: Job, key: str | None) -> bool:
+    """Whether the key under which a call was made has been let go, as `cancel` does."""
+    return key is not None and not idempotency.tells(session, job.tenant_id, key, told_of(job))

@@ -22,7 +22,7 @@ from shared.db import reading
 from shared.errors import AtelierError
 from shared.services import events, jobs
 from shared.services.pages import Cursor
-from shared.states import FINAL_JOB_STATES
+from shared.states import FINAL_JOB_STATES, JobState
 from shared.tables.job import Event, Job
 
 log = logging.getLogger(__name__)
@@ -72,11 +72,11 @@ def _until_over(job: Job, types: Types, after: int | None, show: Show) -> Iterat
         time.sleep(LOOK_EVERY_S)
 
 
-def _look(job: Job, types: Types, last: int) -> tuple[str, Sequence[Event]]:
+def _look(job: Job, types: Types, last: int) -> tuple[JobState, Sequence[Event]]:
     """The state, then the events: what led to a final state is read with it or before it."""
     cursor = Cursor(after=last, limit=_MOST, order="asc")
     with reading() as session:
-        state = jobs.get(session, job.tenant_id, job.id).state
+        state = jobs.state_of(session, job.tenant_id, job.id)
         return state, events.list_events(session, job, cursor, types).rows
 
 

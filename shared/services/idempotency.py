@@ -91,6 +91,13 @@ def again(
     return answer
 
 
+def tells(session: Session, tenant_id: str, key: str, answer: dict[str, Any]) -> bool:
+    """Whether this answer is what is kept under a key."""
+    mine = (Idempotency.tenant_id == tenant_id) & (Idempotency.key == key)
+    kept = select(Idempotency.key).where(mine, Idempotency.answer == answer)
+    return session.scalar(kept) is not None
+
+
 def forget(session: Session, tenant_id: str, key: str, answer: dict[str, Any]) -> None:
     """Let a key be used again: what was created under it, and answered so, has been undone."""
     mine = (Idempotency.tenant_id == tenant_id) & (Idempotency.key == key)

@@ -52,6 +52,14 @@ def look(session: Session, tenant_id: str, id_: str) -> tuple[Job, int | None]:
     return found[0], found[1]
 
 
+def state_of(session: Session, tenant_id: str, id_: str) -> JobState:
+    """A job's state alone, for who asks again and again. Raises NotFound."""
+    state = session.scalar(select(Job.state).where(Job.id == id_, Job.tenant_id == tenant_id))
+    if state is None:
+        raise NotFound(f"No job {id_!r}.")
+    return JobState(state)
+
+
 @dataclass(frozen=True)
 class Filter:
     """Which jobs of a list are wanted."""

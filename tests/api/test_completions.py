@@ -1,14 +1,21 @@
 """Completions: a job that is waited for, in the shape of the OpenAI API, with real weights."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from api.openai.waiting import cancel, is_over
+from shared.db import reading
+from shared.services import jobs
 from shared.settings import settings
 from shared.states import Lane
+from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, ok, refused
+from tests.statements import caught
 from tests.threads import draining
+from tests.waiting import until
 from worker.runner import drain
 
 COMPLETIONS = "/v1/completions"
@@ -98,6 +105,61 @@ class TestRefused:
         assert refused(api.post("/v1/images/generations", body), 400)["param"] == "model"
 
 
+def waiting_job(api: Api) -> dict[str, Any]:
+    """The one job there is, once there is one."""
+    (job,) = until(lambda: ok(api.get(JOBS))["data"])
+    return job
+
+
+@pytest.mark.usefixtures("stories")
+class TestCancelledByAnother:
+    @pytest.fixture(autouse=True)
+    def _patient(self, stories: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ATELIER_WAIT_SECONDS", "60")
+        settings.cache_clear()
+
+    @pytest.mark.parametrize(
+        "key", [{"idempotency_key": "a"}, {"x_stainless_retry_count": "0"}, {}]
+    )
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_a_call_says_so_and_is_not_to_be_repeated(
+        self, api: Api, key: dict[str, str], stream: bool
+    ) -> None:
+        body = {**STORY, "stream": stream}
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(api.post, COMPLETIONS, body, **key)
+            ok(api.post(f"{JOBS}/{waiting_job(api)['id']}/cancel"))
+            response = call.result()
+
+        assert refused(response, 409)["code"] == "cancelled"
+        assert response.headers["x-should-retry"] == "false"
+
+    def test_under_its_key_it_stays_cancelled(self, api: Api) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(api.post, COMPLETIONS, STORY, idempotency_key="a")
+            ok(api.post(f"{JOBS}/{waiting_job(api)['id']}/cancel"))
+            refused(call.result(), 409)
+
+        assert (
+            refused(api.post(COMPLETIONS, STORY, idempotency_key="a"), 409)["code"] == "cancelled"
+        )
+        assert len(ok(api.get(JOBS))["data"]) == 1
+
+    def test_an_equal_request_whose_time_was_up_lets_it_be_tried_again(
+        self, api: Api, tenant: Tenant
+    ) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(api.post, COMPLETIONS, STORY, idempotency_key="a")
+            id_ = waiting_job(api)["id"]
+            with reading() as session:
+                job = jobs.get(session, tenant.id, id_)
+            assert cancel(job, "a"), "as the request does whose time is up"
+            response = call.result()
+
+        assert refused(response, 503)["code"] == "busy"
+        assert "x-should-retry" not in response.headers
+
+
 @pytest.mark.usefixtures("stories")
 class TestWithoutAWorker:
     @pytest.fixture(autouse=True)
@@ -126,3 +188,14 @@ class TestWithoutAWorker:
         assert (job["object"], job["state"]) == ("job", "queued")
         drain(Lane.TEXT)
         assert ok(api.get(f"{JOBS}/{job['id']}"))["state"] == "succeeded"
+
+    def test_what_waits_reads_the_state_alone(self, api: Api, tenant: Tenant) -> None:
+        id_ = ok(api.post(COMPLETIONS, STORY, prefer="respond-async"), 202)["id"]
+        with reading() as session:
+            job = jobs.get(session, tenant.id, id_)
+
+        with caught() as statements:
+            assert not is_over(job)
+
+        ((statement, _),) = statements
+        assert statement.startswith("SELECT jobs.state \nFROM jobs")

@@ -1,16 +1,15 @@
 """The statements that run all the time find their rows by an index, however many there are."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from shared import wall
-from shared.db import engine, reading, transaction
+from shared.db import reading, transaction
 from shared.embedded.engines import Urls
 from shared.services import (
     budgets,
@@ -32,6 +31,7 @@ from shared.tables.tenant import Tenant
 from tests.conftest import cleaned
 from tests.ledger import add_other_tenant, add_stand_in, execute, finish, look, submit, take
 from tests.settings import forget_settings
+from tests.statements import Statement, caught
 
 LARGE = {
     "items",
@@ -45,8 +45,6 @@ LARGE = {
     "usage_entries",
 }
 """Tables of which no hot statement may read every row."""
-
-Statement = tuple[str, Any]
 
 RARE_JOBS = {
     jobs.Filter(kind=JobKind.TRAINING): "jobs_by_end",
@@ -82,21 +80,6 @@ def crowded(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Te
             finish(take())
         execute("ANALYZE")
         yield tenant
-
-
-@contextmanager
-def caught() -> Iterator[list[Statement]]:
-    """The statements that the block sends, with their parameters."""
-    found: list[Statement] = []
-
-    def catch(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        found.append((statement, parameters))
-
-    event.listen(engine(), "before_cursor_execute", catch)
-    try:
-        yield found
-    finally:
-        event.remove(engine(), "before_cursor_execute", catch)
 
 
 def read_in_full(statement: Statement) -> set[str]:
