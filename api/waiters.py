@@ -1,12 +1,12 @@
-"""Threads of this process that wait within a request: no more than leave some to answer others."""
+"""Threads of this process that wait within a request: no more than leave some to answer others.
+
+A call waits for seconds, whoever follows a training for hours: neither may take the other's places.
+"""
 
 import threading
 from types import TracebackType
 
 from shared.errors import Retryable
-
-MOST = 64
-"""Of a process of the API, which has 72 threads."""
 
 
 class TooManyWaiting(Retryable):
@@ -15,10 +15,20 @@ class TooManyWaiting(Retryable):
     code = "busy"
 
 
+class TooManyFollowing(Retryable):
+    """As many streams of events are followed as may. Try again later, or read the list of events
+    now and then.
+    """
+
+    code = "busy"
+    retry_after_s = 15
+
+
 class Place:
     """One waiter's, from `take` until it leaves; to leave again changes nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: "Places") -> None:
+        self._places = places
         self._is_taken = True
 
     def __enter__(self) -> "Place":
@@ -33,26 +43,30 @@ class Place:
         self.leave()
 
     def leave(self) -> None:
-        global _count
-        with _lock:
-            _count -= self._is_taken
+        with self._places.lock:
+            self._places.taken -= self._is_taken
             self._is_taken = False
 
 
-_lock = threading.Lock()
-_count = 0
+class Places:
+    """Places for waiters of one kind."""
+
+    def __init__(self, most: int, refusal: type[Retryable]):
+        self.most = most
+        self.taken = 0
+        self.lock = threading.Lock()
+        self._refusal = refusal
+
+    def take(self) -> Place:
+        """A place for one more. Raises the refusal."""
+        with self.lock:
+            if self.taken >= self.most:
+                raise self._refusal
+            self.taken += 1
+        return Place(self)
 
 
-def take() -> Place:
-    """A place for one more. Raises TooManyWaiting."""
-    global _count
-    with _lock:
-        if _count >= MOST:
-            raise TooManyWaiting
-        _count += 1
-    return Place()
-
-
-def count() -> int:
-    """How many wait."""
-    return _count
+CALLS = Places(64, TooManyWaiting)
+"""For calls of `/v1` that wait for a model."""
+FOLLOWERS = Places(16, TooManyFollowing)
+"""For streams of a job's events. A process of the API has eight threads more than both together."""

@@ -63,7 +63,7 @@ def call(endpoint: Endpoint, body: EndpointBody) -> Response:
 
     if isinstance(body, SamplingBody) and body.stream:
         return streams.answer(endpoint, body, lambda: _submit(endpoint, body), made)
-    with waiters.take():
+    with waiters.CALLS.take():
         job = _submit(endpoint, body)
         if wait(job):
             return jsonify(endpoint.answer(made(job)))

@@ -48,7 +48,7 @@ def answer(endpoint: Endpoint, body: SamplingBody, submit: Submit, made: Look) -
     Until then it may still end in an error with a status of its own. A client that leaves cancels
     it.
     """
-    place = waiters.take()
+    place = waiters.CALLS.take()
     try:
         stream = _Stream(endpoint, body, submit(), made)
         stream.begin()

@@ -39,8 +39,8 @@ Show = Callable[[Event], BaseModel]
 
 
 def answer(job: Job, types: Types, after: int | None, show: Show) -> Response:
-    """The events of a job after one of them, as they come. Raises TooManyWaiting."""
-    return respond(_stream(job, types, after, show), waiters.take())
+    """The events of a job after one of them, as they come. Raises TooManyFollowing."""
+    return respond(_stream(job, types, after, show), waiters.FOLLOWERS.take())
 
 
 def _stream(job: Job, types: Types, after: int | None, show: Show) -> Iterator[str]:

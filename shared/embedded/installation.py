@@ -18,7 +18,7 @@ GENERATION_LANES = (Lane.TEXT, Lane.IMAGE, Lane.AUDIO, Lane.VIDEO)
 _TRAINING_NICE = 10
 """Training yields the processor to generation: it runs for minutes, others wait for seconds."""
 _WORKER_GRACE_S = 30.0
-_API_THREADS = 72
+_API_THREADS = 88
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@ behind when its client goes.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import enumerate as enumerate_threads
 from typing import Any
 
@@ -141,16 +143,35 @@ def test_a_client_that_leaves_is_noticed_and_leaves_no_thread(
     before = set(enumerate_threads())
     with following(address, api, job) as lines:
         assert next(line for line in lines if line.startswith(": "))
-        assert waiters.count() == 1
+        assert waiters.FOLLOWERS.taken == 1
 
-    until(lambda: waiters.count() == 0)
+    until(lambda: waiters.FOLLOWERS.taken == 0)
     until(lambda: set(enumerate_threads()) <= before)
 
 
-def test_no_more_follow_than_may_wait(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiters, "MOST", 0)
+def test_no_more_follow_than_may_and_calls_have_places_of_their_own(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = api.run({})
+    monkeypatch.setattr(waiters.CALLS, "most", 0)
+    assert parsed(stream(api, job).text), "however many calls wait"
+    monkeypatch.setattr(waiters.FOLLOWERS, "most", 0)
 
-    assert refused(stream(api, api.submit({})), 503)["code"] == "busy"
+    response = stream(api, job)
+
+    assert refused(response, 503)["code"] == "busy"
+    assert int(response.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    "started_by",
+    ["api/Dockerfile", "shared/embedded/installation.py", "tests/benchmarks/requests.py"],
+)
+def test_eight_threads_answer_though_every_place_is_taken(started_by: str) -> None:
+    text = (Path(__file__).resolve().parents[2] / started_by).read_text("utf-8")
+    (threads,) = re.findall(r"(?:--threads\", \"|_API_THREADS = )(\d+)", text)
+
+    assert int(threads) == waiters.CALLS.most + waiters.FOLLOWERS.most + 8
 
 
 def test_a_database_that_is_away_breaks_the_stream_off_without_an_end(
@@ -164,4 +185,4 @@ def test_a_database_that_is_away_breaks_the_stream_off_without_an_end(
     monkeypatch.setattr(event_stream, "_look", away)
 
     assert parsed(stream(api, job).text) == []
-    assert waiters.count() == 0
+    assert waiters.FOLLOWERS.taken == 0

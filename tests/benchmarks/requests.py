@@ -90,7 +90,7 @@ def bare(port: int) -> Iterator[str]:
         session.execute(text("CREATE TABLE bare (id bigserial PRIMARY KEY, body jsonb)"))
     argv = [sys.executable, "-m", "gunicorn", "tests.benchmarks.bare:app"]
     argv += ["--bind", f"127.0.0.1:{port}", "--worker-class", "gthread"]
-    argv += ["--workers", "2", "--threads", "72", "--log-level", "warning"]
+    argv += ["--workers", "2", "--threads", "88", "--log-level", "warning"]
     process = subprocess.Popen(argv, cwd=ROOT, env={**os.environ, "BARE_DATABASE_URL": url})
     try:
         while True:
