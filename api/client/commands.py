@@ -12,7 +12,7 @@ import click
 import httpx
 
 from api.client import fetching, items, logs, showing
-from api.client.faults import UNSUCCESSFUL
+from api.client.faults import UNSUCCESSFUL, Conflicting
 from api.client.http import Api, Json, job_path
 from api.client.options import MOMENT, PAIR, PRINTABLE
 from api.client.showing import tell
@@ -170,7 +170,12 @@ def _show_tally(tally: fetching.Tally) -> None:
 @with_api
 def cancel(api: Api, job_id: str, as_json: bool) -> None:
     """Cancel a job; what is done stays."""
-    job = api.post(f"{job_path(job_id)}/cancel", secrets.token_hex(16))
+    try:
+        job = api.change(f"{job_path(job_id)}/cancel")
+    except Conflicting:
+        job = api.get(job_path(job_id))
+        if job["state"] != "cancelled":
+            raise
     if as_json:
         return showing.show_json(job)
     return click.echo(f"{job['id']} {job['state']}")

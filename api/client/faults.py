@@ -5,6 +5,7 @@ again before one is final.
 import random
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TypeVar
 
 import click
@@ -37,6 +38,10 @@ class Refused(click.ClickException):
     """The server refused the request; sending it again would change nothing."""
 
     exit_code = 3
+
+
+class Conflicting(Refused):
+    """The thing is not in a state that allows this."""
 
 
 class NoAnswer(click.ClickException):
@@ -76,11 +81,16 @@ def check(answer: httpx.Response) -> None:
     if answer.is_success:
         return
     error = _error_of(answer)
-    kind = Refused if answer.status_code < 500 else NoAnswer
-    fault = kind(_say(answer, error))
+    fault = _kind(answer.status_code)(_say(answer, error))
     if answer.status_code in _TRY_AGAIN or error.get("code") == _IN_FLIGHT:
         raise Again(fault, _after_s(answer))
     raise fault
+
+
+def _kind(status: int) -> type[click.ClickException]:
+    if status == HTTPStatus.CONFLICT:
+        return Conflicting
+    return Refused if status < HTTPStatus.INTERNAL_SERVER_ERROR else NoAnswer
 
 
 def _error_of(answer: httpx.Response) -> dict[str, object]:

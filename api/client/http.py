@@ -45,9 +45,17 @@ class Api:
     def get(self, path: str, **query: Any) -> Json:
         return self._json("GET", path, params=query)
 
-    def post(self, path: str, key: str, body: Json | None = None) -> Json:
-        """POST JSON. `key` makes a repeat, whose first answer was lost, the same request."""
+    def post(self, path: str, key: str, body: Json) -> Json:
+        """POST JSON that creates. `key` makes a repeat, whose first answer was lost, the same
+        request.
+        """
         return self._json("POST", path, headers={"Idempotency-Key": key}, json=body)
+
+    def change(self, path: str) -> Json:
+        """POST nothing, to where that changes a thing's state. Raises Conflicting where it is not
+        in a state that allows that, be it after a request of ours whose answer was lost.
+        """
+        return self._json("POST", path)
 
     def upload(self, filename: str, source: IO[bytes], key: str) -> str:
         """Upload a file of items, from its start; returns its id."""

@@ -77,9 +77,28 @@ class TestCancel:
 
         assert said("cancel", job_id) == f"{job_id} cancelled\n"
 
-        again = run("cancel", job_id)
-        assert again.exit_code == 3
-        assert "it cannot be cancelled any more" in again.stderr
+        assert said("cancel", job_id) == f"{job_id} cancelled\n", "and says so again"
+
+    def test_a_job_that_was_done_before_is_refused(self, workers: None, items: Items) -> None:
+        job_id = run("submit", items({}), "--model", "stand-in", "--wait").stdout.strip()
+
+        late = run("cancel", job_id)
+
+        assert late.exit_code == 3
+        assert "it cannot be cancelled any more" in late.stderr
+
+    def test_a_cancel_whose_answer_was_lost_is_told_of_all_the_same(
+        self, site: Site, items: Items, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("api.client.faults._FIRST_PAUSE_S", 0.01)
+        job_id = submit(items({}))
+        site.faults.append(Fault("POST", "/cancel", times=1))
+
+        assert said("cancel", job_id) == f"{job_id} cancelled\n"
+
+        tries = site.requests("POST", f"/api/v1/jobs/{job_id}/cancel")
+        assert len(tries) == 2
+        assert not any("HTTP_IDEMPOTENCY_KEY" in one for one in tries)
 
     def test_json_is_the_job(self, site: Site, items: Items) -> None:
         assert json.loads(said("cancel", submit(items({})), "--json"))["state"] == "cancelled"
