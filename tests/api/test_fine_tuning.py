@@ -12,6 +12,7 @@ from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, new_key, ok, refused, walk
 from tests.api.tunings import TUNINGS, tune, upload, upload_texts
 from tests.ledger import assert_sound, execute
+from tests.statements import caught
 from worker.runner import drain
 
 
@@ -74,6 +75,25 @@ def test_a_native_training_is_in_the_list_too(api: Api, dataset: str) -> None:
     pages = list(walk(lambda **query: api.get(TUNINGS, **query), limit=2))
 
     assert [id_ for page in pages for id_ in page] == jobs[::-1]
+
+
+def test_a_page_of_many_costs_as_many_statements_as_one_of_few(
+    api: Api, dataset: str, tenant: Tenant
+) -> None:
+    with transaction() as session:
+        new = models.NewVersion("none", {}, {}, {})
+        models.register(session, tenant.id, "ships", catalog.family("causal_lm"), new)
+    for number in range(6):
+        tune(api, dataset, model=("causal_lm", "ships")[number % 2])
+    execute("UPDATE jobs SET state = 'succeeded' WHERE kind = 'training'")
+
+    def asked(path: str, limit: int) -> list[str]:
+        with caught() as statements:
+            assert len(ok(api.get(path, limit=limit))["data"]) == limit
+        return [statement for statement, _ in statements]
+
+    few, many = asked(TUNINGS, 2), asked(TUNINGS, 6)
+    assert len(many) == len(few), many
 
 
 def test_its_end_is_told_of_under_openais_name_to_who_wants_that(

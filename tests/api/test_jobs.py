@@ -10,6 +10,7 @@ import pytest
 from shared.errors import Invalid
 from tests.api.client import JOBS, Api, ok, refused, run_queued, walk
 from tests.ledger import assert_sound, execute
+from tests.statements import caught
 from worker.sweeper import sweep_once
 
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -328,3 +329,16 @@ class TestPausesAndDeadlines:
         body = {"kind": "generation", "model": "stand-in", "items": [{"params": {}}], "deadline": 9}
 
         assert refused(api.post(JOBS, body), 400)["param"] == "deadline"
+
+
+def test_a_page_of_many_jobs_that_wait_costs_as_many_statements_as_one_of_few(api: Api) -> None:
+    for _ in range(6):
+        api.submit({}, {})
+
+    def asked(limit: int) -> int:
+        with caught() as statements:
+            page = ok(api.get(JOBS, limit=limit))["data"]
+        assert [job["position"] for job in page] == [12] * limit
+        return len(statements)
+
+    assert asked(6) == asked(2)
