@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 from ulid import ULID
 from werkzeug.exceptions import BadRequest
 
+from shared import strict_json
 from shared.errors import Invalid
 from shared.log import begin
 from shared.services.uploads import PART_BYTES
@@ -39,24 +40,17 @@ class _Request(Request):
 
 
 class _Json(DefaultJSONProvider):
-    """JSON as the standard has it: without NaN and Infinity, and no deeper than can be read."""
+    """Reads JSON as the standard has it."""
 
     sort_keys = False
 
     def loads(self, s: str | bytes, **options: Any) -> Any:
-        try:
-            return super().loads(s, parse_constant=_refuse_constant, **options)
-        except RecursionError:
-            raise ValueError("nested too deep") from None
+        return strict_json.loads(s, **options)
 
 
 def let_go() -> None:
     """Forget the body of this request, once all of it was read and compared with others."""
     request.let_go()  # type: ignore[attr-defined]
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number of JSON")
 
 
 def add_to(app: Flask) -> None:

@@ -14,6 +14,7 @@ from typing import IO, Any
 import click
 
 from api.client.faults import BadFile
+from shared import strict_json
 
 Kinds = dict[str, set[str]]
 """JSON types that a family's parameters may have, by name."""
@@ -57,8 +58,8 @@ def _from_line(line: bytes) -> bytes:
     What is wrong with a line, the server says.
     """
     try:
-        value = json.loads(line.removeprefix(_BOM))
-    except (ValueError, RecursionError):
+        value = strict_json.loads(line.removeprefix(_BOM))
+    except ValueError:
         return line
     if not isinstance(value, dict) or "params" in value:
         return line
@@ -106,14 +107,10 @@ def _fields(header: list[str], row: list[str], number: int, kinds: Kinds) -> dic
 def _value(cell: str, kinds: set[str]) -> Any:
     """The cell as the JSON value that the parameter may be, otherwise as text."""
     try:
-        value = json.loads(cell, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+        value = strict_json.loads(cell)
+    except ValueError:
         return cell
     return value if _KINDS_OF_VALUES.get(type(value), set()) & kinds else cell
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number of JSON")
 
 
 def kinds_of(schema: dict[str, Any]) -> Kinds:

@@ -1,6 +1,5 @@
 """Lines of an input file: each an item, in the native form or as a request to an endpoint."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,6 +8,7 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
+from shared import strict_json
 from shared.db import reading
 from shared.endpoint import Endpoint, EndpointBody
 from shared.errors import Invalid, TooLarge
@@ -118,8 +118,8 @@ def _at(number: int, error: Invalid) -> Invalid:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        value = strict_json.loads(line)
+    except ValueError as error:
         raise Invalid(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise Invalid("must be a JSON object")

@@ -118,6 +118,8 @@ class TestInputFile:
             (b'{"custom_id": "\\u0000", "params": {}}', "line 1.custom_id"),
             (b'{"params": {"shape": "\\u0000"}}', "line 1.params"),
             (b"\n\n", "no lines"),
+            (b'{"params": {"seconds": NaN}}', "line 1: not JSON: NaN is not a number of JSON"),
+            (b"[" * 100_000, "line 1: not JSON: nested too deep"),
             (b'{"params": {"seed": ' + b"1" * 5000 + b"}}", "line 1: not JSON"),
         ],
     )
