@@ -74,11 +74,11 @@ _PREFER_PARAMETER: Json = {
 }
 
 
-def streams(said: str, *headers: Json) -> Callable[[View], View]:
+def may_stream(said: str, *headers: Json) -> Callable[[View], View]:
     """Marks a route that also answers with server-sent events, and the headers that it reads."""
 
     def mark(view: View) -> View:
-        view.streams = said  # type: ignore[attr-defined]
+        view.said_of_stream = said  # type: ignore[attr-defined]
         view.headers = headers  # type: ignore[attr-defined]
         return view
 
@@ -144,7 +144,7 @@ def _complete_operation(operation: Json, method: str, path: str, view: Any) -> N
     operation["responses"] = answers
     if "202" in answers and path.startswith("/v1/"):
         operation.setdefault("parameters", []).append(_PREFER_PARAMETER)
-    if said := getattr(view, "streams", None):
+    if said := getattr(view, "said_of_stream", None):
         stream = {"type": "string", "description": said}
         answers["200"]["content"]["text/event-stream"] = {"schema": stream}
         operation["parameters"] = [*operation.get("parameters", []), *view.headers]

@@ -9,9 +9,8 @@ from pydantic import BaseModel, Field
 
 from api.queries import Query
 from api.times import LAST_SECOND
-from shared.errors import Invalid, NotFound
 from shared.ids import ITEM_PREFIX
-from shared.services.pages import Cursor, Made, Page
+from shared.services.pages import Cursor, Page, Period
 
 Row = TypeVar("Row")
 Shown = TypeVar("Shown", bound=BaseModel)
@@ -31,16 +30,18 @@ class ListQuery(Query):
     order: Literal["asc", "desc"] = Field("desc", description="By time of making.")
 
     def cursor(self, key: Callable[[str], Any] = str) -> Cursor:
-        """The cursor; `key` turns a public id into what the list is ordered by."""
+        """The cursor; `key` turns a public id, whose form was checked, into what the list is
+        ordered by.
+        """
         return Cursor(
-            after=_turn("after", self.after, key),
-            before=_turn("before", self.before, key),
+            after=None if self.after is None else key(self.after),
+            before=None if self.before is None else key(self.before),
             limit=self.limit,
             order=self.order,
         )
 
 
-class MadeQuery(ListQuery):
+class PeriodQuery(ListQuery):
     """Which page of a list is wanted, of what was made in a time."""
 
     created_after: int | None = Field(
@@ -50,23 +51,13 @@ class MadeQuery(ListQuery):
         None, ge=0, le=LAST_SECOND, description="Made before then, in seconds since 1970."
     )
 
-    def made(self) -> Made:
+    def period(self) -> Period:
         """The time."""
-        return Made(_moment(self.created_after), _moment(self.created_before))
+        return Period(_moment(self.created_after), _moment(self.created_before))
 
 
 def _moment(second: int | None) -> datetime | None:
     return None if second is None else datetime.fromtimestamp(second, UTC)
-
-
-def _turn(name: str, id_: str | None, key: Callable[[str], Any]) -> Any:
-    """An id as what the list is ordered by; None when absent. Raises Invalid naming the field."""
-    if id_ is None:
-        return None
-    try:
-        return key(id_)
-    except NotFound:
-        raise Invalid(f"{name}: {id_!r} is not an id of this list", param=name) from None
 
 
 class ListAnswer(BaseModel, Generic[Shown]):

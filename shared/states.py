@@ -224,6 +224,22 @@ class Decision(StrEnum):
     """The reviewer takes the last verdict back; the output stands as before it."""
 
 
+class EventLevel(StrEnum):
+    """How much an event matters to whoever reads of it."""
+
+    INFO = "info"
+    """As it should be."""
+    WARN = "warn"
+    """To be looked at."""
+    ERROR = "error"
+    """What was asked for did not come of it."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "EventLevel | None":
+        # What some events of older releases say.
+        return cls.WARN if value == "warning" else None
+
+
 class Scope(StrEnum):
     """What an API key may do. A route names the one scope it needs."""
 

@@ -96,7 +96,7 @@ class Refusal:
     error: Permanent
 
 
-Made = Part | Piece | Refusal
+Yielded = Part | Piece | Refusal
 """What a family yields while it generates."""
 
 
@@ -196,7 +196,7 @@ class Implementation(Protocol):
     def load(self, weights: Path, device: torch.device) -> Loaded:
         """Load a folder of safetensors and JSON. Raises Permanent when it cannot be this family."""
 
-    def generate(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Made]:
+    def generate(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Yielded]:
         """Yield every output of every request, in any order, each once; or one Refusal of a
         request.
 
@@ -220,5 +220,5 @@ class Implementation(Protocol):
 class Embeds(Protocol):
     """What a family can do that gives vectors."""
 
-    def embed(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Made]:
+    def embed(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Yielded]:
         """Yield the vectors of every request as one Part; or one Refusal of a request."""

@@ -19,7 +19,7 @@ from shared.services.outputs import ITEMS_PER_FOLDER
 from shared.states import JobKind, OutputState, Stage
 from shared.version import code_version
 from worker.failure import failure
-from worker.family import Embeds, Made, Part, Piece, Refusal, Request, Vectors
+from worker.family import Embeds, Part, Piece, Refusal, Request, Vectors, Yielded
 from worker.host import Host
 from worker.lease import Lease
 from worker.media import encode
@@ -89,13 +89,13 @@ def _request(ready: Ready, item: Claimed) -> Request:
     return Request(ready.family.params(item.kind).model_validate(item.params), watched)
 
 
-def _run(ready: Ready, kind: str, requests: Sequence[Request], lease: Lease) -> Iterator[Made]:
+def _run(ready: Ready, kind: str, requests: Sequence[Request], lease: Lease) -> Iterator[Yielded]:
     if kind == JobKind.EMBEDDING:
         return cast(Embeds, ready.code).embed(ready.loaded, requests, lease)
     return ready.code.generate(ready.loaded, requests, lease)
 
 
-def _sent(items: Sequence[Claimed], made: Iterable[Made]) -> Iterator[Part | Refusal]:
+def _sent(items: Sequence[Claimed], made: Iterable[Yielded]) -> Iterator[Part | Refusal]:
     """What a family makes, pieces left out: they go straight to whoever watches."""
     for one in made:
         if isinstance(one, Piece):

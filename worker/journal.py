@@ -20,6 +20,7 @@ from shared.services import jobs, models
 from shared.services.events import add_event
 from shared.services.ledger import leases
 from shared.services.ledger.claim import Claimed
+from shared.states import EventLevel
 from shared.storage import remove, storage
 from shared.tables.model import Checkpoint
 from worker.cache import fetch_folder, upload
@@ -86,7 +87,7 @@ class Journal:
 
     def warn(self, message: str) -> None:
         with transaction() as session:
-            self._event(session, "warning", message, {}, level="warn")
+            self._event(session, "warning", message, {}, level=EventLevel.WARN)
 
     def save(self, snapshot: Snapshot, standing: Standing) -> None:
         """Store a checkpoint, then forget the ones before it.
@@ -156,7 +157,12 @@ class Journal:
             raise Stopped("the lease is lost")
 
     def _event(
-        self, session: Session, type_: str, message: str, data: dict[str, Any], level: str = "info"
+        self,
+        session: Session,
+        type_: str,
+        message: str,
+        data: dict[str, Any],
+        level: EventLevel = EventLevel.INFO,
     ) -> None:
         add_event(session, self.item.job_id, type_, message, data, level)
 

@@ -12,6 +12,7 @@ from shared.services import files, leftovers, models, retention, uploads
 from shared.services.events import add_event
 from shared.services.outputs import ITEMS_PER_FOLDER
 from shared.settings import settings
+from shared.states import EventLevel
 from shared.storage import remove, storage
 from shared.tables.upload import Upload
 
@@ -62,7 +63,8 @@ def _reconcile(job_id: str, tenant_id: str) -> None:
         if missing:
             log.error("of job %s %d objects are missing: %s", job_id, len(missing), missing[:20])
             told = f"{len(missing)} objects are missing from the storage"
-            add_event(session, job_id, "warning", told, {"keys": missing[:20]}, level="error")
+            data = {"keys": missing[:20]}
+            add_event(session, job_id, "warning", told, data, level=EventLevel.ERROR)
         retention.reconciled(session, job_id)
 
 

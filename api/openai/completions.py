@@ -5,7 +5,7 @@ from flask_openapi import APIBlueprint, Tag
 
 from api.auth import needs
 from api.creates import takes_key
-from api.description import streams
+from api.description import may_stream
 from api.openai.calls import call
 from api.openai.streams import CHUNKS
 from api.routes.jobs import JobAnswer
@@ -26,6 +26,6 @@ blueprint = APIBlueprint(
 @blueprint.post("", responses={200: Completion, 202: JobAnswer}, summary="Continue prompts")
 @needs(Scope.GENERATE)
 @takes_key
-@streams(CHUNKS)
+@may_stream(CHUNKS)
 def create_completion(body: CompletionBody) -> Response:
     return call(ENDPOINT, body)

@@ -18,7 +18,7 @@ from api.openai.fine_tuning_shapes import (
 )
 from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
-from api.routes.events import EventPageQuery, event_number
+from api.routes.events import EventPageQuery
 from shared.db import reading, transaction
 from shared.queues import hint
 from shared.services import checkpoints, events, fine_tuning, jobs, submissions
@@ -140,7 +140,7 @@ def _answer(session: Session, job: Job) -> Response:
 def list_tuning_events(path: TuningPath, query: EventPageQuery) -> Response:
     with reading() as session:
         job = fine_tuning.get(session, caller().tenant_id, path.id)
-        found = events.list_events(session, job, query.cursor(event_number))
+        found = events.list_events(session, job, query.cursor(int))
         return answer_list(found, show_tuning_event)
 
 
@@ -153,5 +153,5 @@ def list_tuning_events(path: TuningPath, query: EventPageQuery) -> Response:
 def list_tuning_checkpoints(path: TuningPath, query: EventPageQuery) -> Response:
     with reading() as session:
         job = fine_tuning.get(session, caller().tenant_id, path.id)
-        found = checkpoints.list_checkpoints(session, job, query.cursor(event_number))
+        found = checkpoints.list_checkpoints(session, job, query.cursor(int))
         return answer_list(found, lambda saved: show_checkpoint(job, saved))

@@ -9,16 +9,9 @@ from shared import catalog
 from shared.services import fine_tuning
 from shared.services.checkpoints import Saved
 from shared.services.tuning_names import Names
-from shared.states import JobState
+from shared.states import EventLevel, JobState
 from shared.statuses import TuningStatus, tuning_status
 from shared.tables.job import Event, Job
-
-_LEVEL: dict[str, Literal["info", "warn", "error"]] = {
-    "info": "info",
-    "warn": "warn",
-    "warning": "warn",
-    "error": "error",
-}
 
 _MEASURING = frozenset({"metrics", "progress"})
 _TRAINED = {"loss": "train_loss", "accuracy": "train_mean_token_accuracy"}
@@ -75,7 +68,7 @@ class TuningEventAnswer(BaseModel):
     id: str
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
     created_at: int
-    level: Literal["info", "warn", "error"]
+    level: EventLevel
     type: Literal["message", "metrics"]
     message: str
     data: dict[str, Any]
@@ -137,7 +130,7 @@ def show_tuning_event(event: Event) -> TuningEventAnswer:
     return TuningEventAnswer(
         id=str(event.id),
         created_at=seconds(event.created_at),
-        level=_LEVEL[event.level],
+        level=EventLevel(event.level),
         type="metrics" if event.type in _MEASURING else "message",
         message=event.message,
         data={**event.data, **_numbers(event)},

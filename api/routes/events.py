@@ -8,15 +8,15 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
 from api.auth import caller, needs
-from api.description import streams
+from api.description import may_stream
 from api.pagination import AFTER, BEFORE, ListAnswer, ListQuery, answer_list
 from api.routes import event_stream
 from api.routes.jobs import JobPath
 from api.times import seconds
 from shared.db import reading
-from shared.errors import Invalid, NotFound
+from shared.errors import Invalid
 from shared.services import events, jobs
-from shared.states import Scope
+from shared.states import EventLevel, Scope
 from shared.tables.job import Event
 
 blueprint = APIBlueprint(
@@ -47,7 +47,7 @@ class EventAnswer(BaseModel):
     object: Literal["event"] = "event"
     job: str
     type: str
-    level: str
+    level: EventLevel
     message: str
     data: dict[str, Any]
     created_at: int
@@ -59,7 +59,7 @@ def show_event(event: Event) -> EventAnswer:
         id=str(event.id),
         job=event.job_id,
         type=event.type,
-        level=event.level,
+        level=EventLevel(event.level),
         message=event.message,
         data=event.data,
         created_at=seconds(event.created_at),
@@ -84,7 +84,7 @@ class EventsQuery(EventPageQuery):
     responses={200: ListAnswer[EventAnswer]},
     summary="List a job's events, or follow them",
 )
-@streams(
+@may_stream(
     "With `Accept: text/event-stream`: each event as it happens, its `id`, its type as `event` and "
     "itself as `data`; `Last-Event-ID` goes on after one of them. After the job's final state "
     "comes `event: end` with the job as `data`.",
@@ -96,7 +96,7 @@ def list_events(path: JobPath, query: EventsQuery) -> Response:
     with reading() as session:
         job = jobs.get(session, caller().tenant_id, path.id)
         if not _wants_stream():
-            cursor = query.cursor(event_number)
+            cursor = query.cursor(int)
             return answer_list(events.list_events(session, job, cursor, types), show_event)
     begin = _after(query)
     after = begin if last is None else last
@@ -120,11 +120,4 @@ def _after(query: EventsQuery) -> int | None:
     """After which event a stream begins by its address. Raises Invalid."""
     for name in query.model_fields_set - {"after", "type"}:
         raise Invalid(f"{name}: a stream does not take it; leave it out", param=name)
-    return query.cursor(event_number).after
-
-
-def event_number(public: str) -> int:
-    """The number behind an event's public id. Raises NotFound when it is none."""
-    if not _NUMBER.fullmatch(public):
-        raise NotFound(f"No event {public!r}.")
-    return int(public)
+    return query.cursor(int).after

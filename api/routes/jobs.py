@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import caller, needs, require
 from api.creates import create_once, takes_key
-from api.pagination import ListAnswer, MadeQuery, answer_list
+from api.pagination import ListAnswer, PeriodQuery, answer_list
 from api.requests import let_go, require_json
 from api.routes.estimates import EstimateAnswer, rehearse
 from api.routes.outputs import JobOutputsQuery, OutputAnswer, show_outputs
@@ -117,7 +117,7 @@ class JobPath(BaseModel):
     id: str
 
 
-class JobsQuery(MadeQuery):
+class JobsQuery(PeriodQuery):
     """Which jobs."""
 
     kind: JobKind | None = None
@@ -163,7 +163,7 @@ def _require_scope_of(job: Job) -> None:
 @blueprint.get("", responses={200: ListAnswer[JobAnswer]}, summary="List jobs")
 @needs(Scope.READ)
 def list_jobs(query: JobsQuery) -> Response:
-    only = jobs.Filter(query.kind, query.state, query.model, query.made(), query.metadata)
+    only = jobs.Filter(query.kind, query.state, query.model, query.period(), query.metadata)
     with transaction() if query.metadata is not None else reading() as session:
         found = jobs.list_jobs(session, caller().tenant_id, query.cursor(), only)
         positions = iter(jobs.positions(session, found.rows))

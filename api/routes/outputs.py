@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from api.auth import caller, needs
 from api.contents import answers, send
-from api.pagination import ListAnswer, ListQuery, MadeQuery, answer_list
+from api.pagination import ListAnswer, ListQuery, PeriodQuery, answer_list
 from api.times import seconds
 from shared.db import reading
 from shared.ids import item_id
@@ -97,7 +97,7 @@ class JobOutputsQuery(ListQuery):
     )
 
 
-class OutputsQuery(MadeQuery, JobOutputsQuery):
+class OutputsQuery(PeriodQuery, JobOutputsQuery):
     """Which outputs."""
 
     job: str | None = None
@@ -109,7 +109,7 @@ class OutputsQuery(MadeQuery, JobOutputsQuery):
 @needs(Scope.READ)
 def list_outputs(query: OutputsQuery) -> Response:
     only = outputs.Filter(
-        query.job, query.state, query.model, query.made(), query.media_type, query.label
+        query.job, query.state, query.model, query.period(), query.media_type, query.label
     )
     with reading() as session:
         found = outputs.list_outputs(session, caller().tenant_id, query.cursor(), only)

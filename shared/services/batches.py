@@ -24,7 +24,7 @@ from shared.services.prices import price_of
 from shared.services.quotas import check_room
 from shared.services.submissions import Common, new_job
 from shared.services.webhooks import announce
-from shared.states import JobState, Lane, Step
+from shared.states import EventLevel, JobState, Lane, Step
 from shared.tables.job import Event, Job
 from shared.tables.model import Model, ModelVersion
 
@@ -170,7 +170,7 @@ def refuse(session: Session, job_id: str, faults: Sequence[Fault], code: str = R
     refused = session.execute(_REFUSE, {"job": job_id, "error": json.dumps(error)})
     if refused.rowcount == 0:  # type: ignore[attr-defined]
         return  # cancelled meanwhile
-    add_event(session, job_id, "state", JobState.FAILED, level="error")
+    add_event(session, job_id, "state", JobState.FAILED, level=EventLevel.ERROR)
     announce(session, session.get_one(Job, job_id), JobState.FAILED)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from shared.errors import NotFound
 from shared.services.pages import Cursor, Page, page
+from shared.states import EventLevel
 from shared.tables.job import Event, Job
 
 
@@ -17,7 +18,7 @@ def add_event(
     type_: str,
     message: str,
     data: dict[str, Any] | None = None,
-    level: str = "info",
+    level: EventLevel = EventLevel.INFO,
 ) -> None:
     """Append an event. Types in use: state, progress, metrics, sheet, checkpoint, warning."""
     session.add(

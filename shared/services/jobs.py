@@ -10,7 +10,7 @@ from shared.errors import Conflict, NotFound
 from shared.services.ledger import cancel as ledger_cancel
 from shared.services.ledger import flows
 from shared.services.ledger import pause as ledger_pause
-from shared.services.pages import ALWAYS, Cursor, Made, Page, having, made_within, page
+from shared.services.pages import ALWAYS, Cursor, Page, Period, having, made_within, page
 from shared.states import JobKind, JobState
 from shared.tables.dataset import Dataset
 from shared.tables.job import Job
@@ -67,7 +67,7 @@ class Filter:
     kind: JobKind | None = None
     state: JobState | None = None
     model: str | None = None
-    made: Made = ALWAYS
+    period: Period = ALWAYS
     metadata: str | None = None
     """A name of its metadata, or `name=value`."""
 
@@ -76,7 +76,7 @@ def list_jobs(session: Session, tenant_id: str, cursor: Cursor, only: Filter) ->
     """A page of a tenant's jobs. By metadata it is fast only within a transaction."""
     wanted = {Job.kind: only.kind, Job.state: only.state, Job.model: only.model}
     chosen = having(select(Job).where(Job.tenant_id == tenant_id), wanted)
-    chosen = made_within(chosen, Job, "job", only.made)
+    chosen = made_within(chosen, Job, "job", only.period)
     if only.metadata is not None:
         # The index of metadata can be read in no other way; see shared/db.py.
         session.execute(text("SET LOCAL enable_bitmapscan = on"))

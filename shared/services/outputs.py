@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from shared.errors import NotFound
 from shared.services import models
-from shared.services.pages import ALWAYS, Cursor, Made, Page, having, made_within, page
+from shared.services.pages import ALWAYS, Cursor, Page, Period, having, made_within, page
 from shared.states import OutputState
 from shared.tables.job import Item, Job
 from shared.tables.output import Output
@@ -41,7 +41,7 @@ class Filter:
     state: OutputState | None = None
     model: str | None = None
     """A model's name, or `name@version`."""
-    made: Made = ALWAYS
+    period: Period = ALWAYS
     media_type: MediaType | None = None
     label: str | None = None
 
@@ -56,7 +56,7 @@ def list_outputs(session: Session, tenant_id: str, cursor: Cursor, only: Filter)
         Output.label: only.label,
     }
     chosen = having(chosen, wanted)
-    chosen = made_within(chosen, Output, "output", only.made)
+    chosen = made_within(chosen, Output, "output", only.period)
     if only.model is not None:
         versions = models.versions_named(tenant_id, only.model)
         made_by = select(Job.id).where(Job.model_version_id.in_(versions))

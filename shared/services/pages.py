@@ -36,14 +36,14 @@ class Page(Generic[Row]):
 
 
 @dataclass(frozen=True)
-class Made:
+class Period:
     """When the rows of a list were made: then or later, and before."""
 
     after: datetime | None = None
     before: datetime | None = None
 
 
-ALWAYS = Made()
+ALWAYS = Period()
 
 
 def having(chosen: Select[Row], wanted: Mapping[InstrumentedAttribute[Any], Any]) -> Select[Row]:
@@ -51,14 +51,14 @@ def having(chosen: Select[Row], wanted: Mapping[InstrumentedAttribute[Any], Any]
     return chosen.where(*(column == value for column, value in wanted.items() if value is not None))
 
 
-def made_within(chosen: Select[Row], table: Any, noun: str, made: Made) -> Select[Row]:
+def made_within(chosen: Select[Row], table: Any, noun: str, period: Period) -> Select[Row]:
     """The rows of `chosen` that were made in time. Ids, which rise with it, bound what is read."""
-    if made.after is not None:
-        lowest = first_id(noun, made.after - _CLOCKS_DIFFER)
-        chosen = chosen.where(table.created_at >= made.after, table.id >= lowest)
-    if made.before is not None:
-        highest = first_id(noun, min(made.before, _LAST) + _CLOCKS_DIFFER)
-        chosen = chosen.where(table.created_at < made.before, table.id < highest)
+    if period.after is not None:
+        lowest = first_id(noun, period.after - _CLOCKS_DIFFER)
+        chosen = chosen.where(table.created_at >= period.after, table.id >= lowest)
+    if period.before is not None:
+        highest = first_id(noun, min(period.before, _LAST) + _CLOCKS_DIFFER)
+        chosen = chosen.where(table.created_at < period.before, table.id < highest)
     return chosen
 
 

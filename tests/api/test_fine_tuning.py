@@ -289,6 +289,8 @@ def test_events_and_checkpoints_have_openais_shape_and_come_newest_first(
         "losses were not numbers",
     ]
     assert (told["has_more"], told["data"][1]["level"]) == (True, "warn")
+    native = ok(api.get(f"{JOBS}/{job['id']}/events", type="warning"))["data"]
+    assert [event["level"] for event in native] == ["warn"], "by either face one word"
     assert (rest["data"][0]["type"], rest["data"][0]["data"]["step"]) == ("metrics", 5)
     assert {event["object"] for event in rest["data"]} == {"fine_tuning.job.event"}
     assert [checkpoint["step_number"] for checkpoint in saved] == [9, 5]

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from shared.services.events import add_event
 from shared.services.ledger.settle import end, settle
 from shared.services.ledger.waiting import dequeue, end_waiting
-from shared.states import ItemState, JobState
+from shared.states import EventLevel, ItemState, JobState
 from shared.tables.job import Job
 
 _AT_ONCE = 100
@@ -41,8 +41,8 @@ def expire(session: Session, job_id: str) -> None:
     dequeue(session, job_id)
     end_waiting(session, job_id, ItemState.EXPIRED)
     if job.state != JobState.VALIDATING:
-        add_event(session, job_id, "warning", _MESSAGE, level="warning")
+        add_event(session, job_id, "warning", _MESSAGE, level=EventLevel.WARN)
         settle(session, [job_id])
     elif not session.execute(_VALIDATES, {"job": job_id}).scalar_one():
-        add_event(session, job_id, "warning", _MESSAGE, level="warning")
+        add_event(session, job_id, "warning", _MESSAGE, level=EventLevel.WARN)
         end(session, job, JobState.VALIDATING)

@@ -9,7 +9,7 @@ from shared.services.events import add_event
 from shared.services.ledger.accept import add_step
 from shared.services.ledger.trainings import end_waiting
 from shared.services.webhooks import announce
-from shared.states import JobKind, JobState, Step
+from shared.states import EventLevel, JobKind, JobState, Step
 from shared.tables.job import Job
 
 _ENDED = text("""
@@ -56,7 +56,7 @@ def settle(session: Session, job_ids: Iterable[str]) -> bool:
     if not jobs:
         return False
     for job_id in session.execute(_BROKEN_STEP, {"jobs": jobs}).scalars().all():
-        add_event(session, job_id, "state", JobState.FAILED, level="error")
+        add_event(session, job_id, "state", JobState.FAILED, level=EventLevel.ERROR)
         announce(session, session.get_one(Job, job_id), JobState.FAILED)
     ended = session.scalars(
         select(Job)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from shared.services.events import add_event
 from shared.services.ledger.accept import NewItem, add_items
 from shared.services.webhooks import announce
-from shared.states import JobState, Lane
+from shared.states import EventLevel, JobState, Lane
 from shared.tables.dataset import Dataset
 from shared.tables.job import Job
 
@@ -56,18 +56,17 @@ def start_waiting(session: Session, dataset: Dataset) -> Lane | None:
 
 def _tell_of_rejected(session: Session, job: Job) -> None:
     """Whoever gave a file and never sees the data set's report hears of what it does not hold."""
-    for dataset_id, where in (
-        (job.dataset_id, ""),
-        (job.validation_dataset_id, "validation_file: "),
-    ):
+    files = {"": job.dataset_id, "validation_file: ": job.validation_dataset_id}
+    for where, dataset_id in files.items():
         dataset = session.get(Dataset, dataset_id) if dataset_id is not None else None
         report = (dataset.report if dataset is not None else None) or {}
-        if report.get("rejected_total"):
-            first = report["rejected"][0]
-            count = report["rejected_total"]
-            told = f"{where}{count} examples cannot be used; the first is {first['where']}"
-            data = {"rejected": report["rejected"][:_SHOWN]}
-            add_event(session, job.id, "warning", f"{told}: {first['reason']}", data, level="warn")
+        if not report.get("rejected_total"):
+            continue
+        first = report["rejected"][0]
+        cannot = f"{report['rejected_total']} examples cannot be used"
+        told = f"{where}{cannot}; the first is {first['where']}: {first['reason']}"
+        data = {"rejected": report["rejected"][:_SHOWN]}
+        add_event(session, job.id, "warning", told, data, level=EventLevel.WARN)
 
 
 def end_waiting(session: Session, preparation: Job, state: JobState) -> None:
@@ -75,7 +74,7 @@ def end_waiting(session: Session, preparation: Job, state: JobState) -> None:
     ended = JobState.CANCELLED if state is JobState.CANCELLED else JobState.FAILED
     names = {"tenant": preparation.tenant_id, "dataset": preparation.dataset_id}
     names |= {"preparation": preparation.id, "state": ended}
-    level = "error" if ended is JobState.FAILED else "info"
+    level = EventLevel.ERROR if ended is JobState.FAILED else EventLevel.INFO
     for job_id in session.execute(_END, names).scalars().all():
         add_event(session, job_id, "state", ended, level=level)
         announce(session, session.get_one(Job, job_id, populate_existing=True), ended)

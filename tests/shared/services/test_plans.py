@@ -25,7 +25,7 @@ from shared.services import (
     usage,
 )
 from shared.services.ledger import expire, leases, sweep
-from shared.services.pages import Cursor, Made
+from shared.services.pages import Cursor, Period
 from shared.states import JobKind, JobState, OutputState, Stage
 from shared.tables.tenant import Tenant
 from tests.conftest import cleaned
@@ -290,10 +290,10 @@ def test_so_they_are_behind_the_wall_where_no_index_on_an_expression_would_serve
 
 
 def test_a_time_bounds_the_ids_that_are_read(crowded: Tenant) -> None:
-    long_ago = Made(before=datetime(2020, 1, 1, tzinfo=UTC))
+    long_ago = Period(before=datetime(2020, 1, 1, tzinfo=UTC))
     with caught() as statements, reading() as session:
-        jobs.list_jobs(session, crowded.id, Cursor(), jobs.Filter(made=long_ago))
-        outputs.list_outputs(session, crowded.id, Cursor(), outputs.Filter(made=long_ago))
+        jobs.list_jobs(session, crowded.id, Cursor(), jobs.Filter(period=long_ago))
+        outputs.list_outputs(session, crowded.id, Cursor(), outputs.Filter(period=long_ago))
 
     for statement in statements:
         (condition,) = looked_up(statement).values()

@@ -13,7 +13,7 @@ from worker.dataset import Example
 from worker.family import Text
 from worker.text.causal_lm.family import CausalLm
 from worker.text.causal_lm.scoring import _windows, cost_of
-from worker.text.causal_lm.stream import NO_TARGET
+from worker.text.causal_lm.windows import NO_TARGET
 from worker.text.quality import distinct, quality_of, repetition, xz_bits_per_byte
 
 

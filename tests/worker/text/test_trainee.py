@@ -16,8 +16,8 @@ from worker.family import Snapshot
 from worker.text.causal_lm.family import CausalLm
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.optimizer import orthogonal
-from worker.text.causal_lm.stream import NO_TARGET, Windows
 from worker.text.causal_lm.trainee import TextTrainee
+from worker.text.causal_lm.windows import NO_TARGET, Windows
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ import torch
 
 from shared.errors import Invalid
 from shared.families.causal_lm import FAMILY, TextEmbedding
-from worker.family import Made, Part, Refusal, Request, Run, Vectors
+from worker.family import Part, Refusal, Request, Run, Vectors, Yielded
 from worker.text.causal_lm.generate import width_for
 from worker.text.causal_lm.model import LoadedText
 
@@ -21,7 +21,7 @@ Place = tuple[int, int]
 """Which text of which request."""
 
 
-def embed(loaded: LoadedText, requests: Sequence[Request], run: Run) -> Iterator[Made]:
+def embed(loaded: LoadedText, requests: Sequence[Request], run: Run) -> Iterator[Yielded]:
     """Yield the vectors of every request, and a Refusal for each with a text that is too long."""
     tokens: dict[Place, list[int]] = {}
     refused: set[int] = set()

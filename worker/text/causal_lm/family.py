@@ -9,7 +9,7 @@ from shared.errors import Permanent
 from shared.families.causal_lm import TextTraining
 from shared.family import TrainingParams
 from worker.dataset import Dataset, TextDataset
-from worker.family import UNWATCHED, Loaded, Made, Request, Run
+from worker.family import UNWATCHED, Loaded, Request, Run, Yielded
 from worker.text.causal_lm.embed import embed
 from worker.text.causal_lm.generate import generate
 from worker.text.causal_lm.loading import load
@@ -24,12 +24,12 @@ class CausalLm:
         """Load a Hugging Face folder. Raises Permanent when it is unsafe or no causal model."""
         return load(weights, device)
 
-    def generate(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Made]:
+    def generate(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Yielded]:
         """Continue prompts; see `worker/text/causal_lm/generate.py` for what holds."""
         assert isinstance(loaded, LoadedText)
         yield from generate(loaded, requests, run)
 
-    def embed(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Made]:
+    def embed(self, loaded: Loaded, requests: Sequence[Request], run: Run) -> Iterator[Yielded]:
         """Vectors of texts; see `worker/text/causal_lm/embed.py`."""
         assert isinstance(loaded, LoadedText)
         yield from embed(loaded, requests, run)

@@ -15,7 +15,7 @@ import torch
 
 from shared.errors import Invalid, Permanent
 from shared.families.causal_lm import FAMILY, WIDTH_STEP, TextParams
-from worker.family import Made, Refusal, Request, Run
+from worker.family import Refusal, Request, Run, Yielded
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.rows import Row
 from worker.text.causal_lm.sampling import choose
@@ -27,7 +27,7 @@ NARROWEST, WIDE = 32, 256
 """Widths double from NARROWEST to WIDE, then grow by WIDE: prompts of everyday length share one."""
 
 
-def generate(loaded: LoadedText, requests: Sequence[Request], run: Run) -> Iterator[Made]:
+def generate(loaded: LoadedText, requests: Sequence[Request], run: Run) -> Iterator[Yielded]:
     """Yield every output as it ends, pieces of those that are watched, and a Refusal for each
     request that is too long for the context or that the model's chat template refuses.
     """
@@ -100,7 +100,7 @@ class _Share:
         self._run.progress((self._done + fraction) / self._batches)
 
 
-def _run_batch(loaded: LoadedText, shape: Shape, rows: list[Row], run: Run) -> Iterator[Made]:
+def _run_batch(loaded: LoadedText, shape: Shape, rows: list[Row], run: Run) -> Iterator[Yielded]:
     """Yield each row's output as it ends, and pieces of it before if it is watched; return early
     once the run should stop.
     """

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from worker.dataset import Example
 from worker.family import UNWATCHED, Run, check
 from worker.text.causal_lm.model import LoadedText
-from worker.text.causal_lm.stream import NO_TARGET
 from worker.text.causal_lm.tokenizer import encode_examples
+from worker.text.causal_lm.windows import NO_TARGET
 
 WINDOW_LIMIT = 1024
 """Longest window in tokens: beyond it, more context costs more than it tells."""

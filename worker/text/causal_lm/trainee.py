@@ -19,13 +19,13 @@ from worker.family import UNWATCHED, Run, Snapshot
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.network import new_llama
 from worker.text.causal_lm.optimizer import optimizers_of
-from worker.text.causal_lm.stream import NO_TARGET, Windows
 from worker.text.causal_lm.tokenizer import (
     encode_examples,
     learn_tokenizer,
     tokenizer_from_json,
     tokenizer_to_json,
 )
+from worker.text.causal_lm.windows import NO_TARGET, Windows
 
 WARM_UP_STEPS = 30
 FINAL_RATE = 0.02
