@@ -24,7 +24,7 @@ from shared.states import EventLevel
 from shared.storage import remove, storage
 from shared.tables.model import Checkpoint
 from worker.cache import fetch_folder, upload
-from worker.curve import Curve
+from worker.course import Course
 from worker.family import Media, Snapshot
 from worker.lease import Lease
 from worker.media import encode
@@ -45,7 +45,7 @@ class Standing:
     """Where the best model's files lie in storage."""
     stale: int = 0
     """Evaluations since the best."""
-    curve: Curve = field(default_factory=Curve)
+    course: Course = field(default_factory=Course)
 
 
 class Journal:
@@ -99,8 +99,7 @@ class Journal:
             folder = Path(scratch)
             tensors = {name: tensor.contiguous() for name, tensor in snapshot.tensors.items()}
             safetensors.torch.save_file(tensors, folder / "state.safetensors")
-            told = {"facts": snapshot.facts, "standing": asdict(standing)}
-            (folder / "state.json").write_text(json.dumps(told))
+            (folder / "state.json").write_text(json.dumps(_told(snapshot, standing)))
             upload(folder, prefix)
         row = Checkpoint(
             id=new_id("checkpoint"),
@@ -129,7 +128,7 @@ class Journal:
             fetch_folder(rows[0].prefix, folder)
             told = json.loads((folder / "state.json").read_text())
             tensors = safetensors.torch.load_file(folder / "state.safetensors")
-        return Snapshot(tensors, told["facts"]), _standing(told["standing"])
+        return Snapshot(tensors, told["facts"]), _standing(told)
 
     def keep_best(self, folder: Path, standing: Standing) -> None:
         """Store the files of the best model so far. The one before goes with the next checkpoint:
@@ -167,5 +166,12 @@ class Journal:
         add_event(session, self.item.job_id, type_, message, data, level)
 
 
+def _told(snapshot: Snapshot, standing: Standing) -> dict[str, Any]:
+    counted = asdict(standing)
+    # Beside the standing, where a worker of the release before does not look.
+    course = counted.pop("course")
+    return {"facts": snapshot.facts, "standing": counted, "course": course}
+
+
 def _standing(told: dict[str, Any]) -> Standing:
-    return Standing(**told | {"curve": Curve(**told.get("curve", {}))})
+    return Standing(**told["standing"], course=Course(**told.get("course", {})))

@@ -94,7 +94,7 @@ class Harness:
                 self._diverged()
                 continue
             self.losses = losses
-            self.standing.curve.add(self.standing.step, losses)
+            self.standing.course.add(self.standing.step, losses)
             self._tell(losses)
             if self._milestone() and self._evaluate():
                 break
@@ -139,7 +139,7 @@ class Harness:
         loaded = self.trainee.loaded()
         metrics = self.quality.measure(loaded, quick=True)
         measured = {name: metric.value for name, metric in metrics.items()}
-        standing.curve.measure(standing.step, self.losses, measured)
+        standing.course.measure(standing.step, self.losses, measured)
         self.journal.metrics(standing, metrics, f"evaluation at step {standing.step}", self.losses)
         self.journal.sheet(standing, self.quality.sheet(loaded))
         objective = metrics[self.quality.objective]

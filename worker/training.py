@@ -24,7 +24,7 @@ from shared.tables.file import File
 from shared.tables.job import Job
 from shared.version import code_version
 from worker.cache import fetch, fetch_folder, upload
-from worker.curve import Curve
+from worker.course import Course
 from worker.dataset import open_dataset
 from worker.family import Implementation, Loaded, Run
 from worker.host import host
@@ -143,7 +143,7 @@ def _register(
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     card = _card(given, standing, metrics, sheet)
     new = models.NewVersion(prefix, stored, config, card)
-    results = _store_curve(item, standing.curve)
+    results = _store_course(item, standing.course)
 
     def conclude(session: Session) -> None:
         name = str(given.job.model)
@@ -157,11 +157,11 @@ def _register(
     return conclude
 
 
-def _store_curve(item: Claimed, curve: Curve) -> File | None:
+def _store_course(item: Claimed, course: Course) -> File | None:
     """The file of a training's losses, not yet added to a session; None when it kept none."""
-    if not curve.rows:
+    if not course.rows:
         return None
-    content = io.BytesIO(curve.csv().encode())
+    content = io.BytesIO(course.csv().encode())
     return files.store(item.tenant_id, _RESULTS, "step_metrics.csv", content)
 
 

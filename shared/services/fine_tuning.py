@@ -56,8 +56,8 @@ def create(session: Session, common: submissions.Common, new: NewTuning) -> Job:
     params = _params(family, new)
     base_name = split_reference(new.model.removeprefix(Family.PREFIX), "model")[0]
     name = tuned_name(base_name, new.suffix, new_id("model"))
-    dataset = _dataset(session, common, _training_data(new, family, base), family)
     validation = _validation(session, common, new, family)
+    dataset = _dataset(session, common, _training_data(new, family, base), family)
     if validation is not None and not set(validation.files).isdisjoint(dataset.files):
         raise Invalid(
             "validation_file: it is learnt from as well; give examples that training_file lacks",

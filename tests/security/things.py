@@ -89,6 +89,11 @@ REFERRING: dict[tuple[str, str], Callable[[Things], dict[str, Any]]] = {
         "model": "causal_lm",
         "training_file": its["files"],
     },
+    ("/v1/fine_tuning/jobs", "validation_file"): lambda its: {
+        "model": "causal_lm",
+        "training_file": "rows",
+        "validation_file": its["files"],
+    },
     ("/v1/embeddings", "model"): lambda its: {"model": its["models"], "input": "a"},
     ("/v1/completions", "model"): lambda its: {"model": its["models"]},
     ("/v1/images/generations", "model"): lambda its: {"model": its["models"]},

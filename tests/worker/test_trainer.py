@@ -154,15 +154,15 @@ class Reader(Trainee):
         return super().advance(fraction, learning_rate_scale) | {"accuracy": 0.5}
 
 
-def test_the_curve_of_a_training_that_went_back_has_every_step_once(
+def test_the_course_of_a_training_that_went_back_has_every_step_once(
     claimed: tuple[Claimed, Lease],
 ) -> None:
     standing = harness(claimed, Reader(bad=frozenset({25}))).run()
 
-    assert [row[0] for row in standing.curve.rows] == list(range(1, 51))
+    assert [row[0] for row in standing.course.rows] == list(range(1, 51))
 
 
-def test_the_curve_of_a_resumed_training_begins_with_its_first_step(
+def test_the_course_of_a_resumed_training_begins_with_its_first_step(
     claimed: tuple[Claimed, Lease],
 ) -> None:
     first = harness(claimed, Reader())
@@ -171,7 +171,7 @@ def test_the_curve_of_a_resumed_training_begins_with_its_first_step(
     second = harness(claimed, Reader(), max_steps=60)
     standing = second.run()
 
-    assert [row[0] for row in standing.curve.rows] == list(range(1, 61))
+    assert [row[0] for row in standing.course.rows] == list(range(1, 61))
 
 
 def test_patience_ends_it_early(claimed: tuple[Claimed, Lease]) -> None:

@@ -1,4 +1,4 @@
-"""The curve of a training: its loss step by step, thinned so that it stays small, as the file of
+"""The course of a training: its loss step by step, thinned so that it stays small, as the file of
 results that OpenAI's clients fetch.
 """
 
@@ -13,7 +13,7 @@ Row = list[float | None]
 
 
 @dataclass
-class Curve:
+class Course:
     """What is kept of a training whose trainee tells one `loss` and its `accuracy`."""
 
     rows: list[Row] = field(default_factory=list)
