@@ -212,7 +212,10 @@ def told_of(client: OpenAI, job: FineTuningJob) -> None:
     assert {"message", "metrics"} == {event.type for event in events}
 
     checkpoints = list(client.fine_tuning.jobs.checkpoints.list(job.id, limit=2))
-    assert [one.step_number for one in checkpoints] == [80, 64, 48, 32, 16]
+    steps = [one.step_number for one in checkpoints]
+    # Five of them, spread over the steps or, where those take long, over the time.
+    assert steps == sorted({*steps, 80}, reverse=True)
+    assert len(steps) == 5
     measured = {one.step_number: one.metrics.to_dict()["bits_per_byte"] for one in checkpoints}
     (model,) = [one for one in checkpoints if one.fine_tuned_model_checkpoint is not None]
     assert model.fine_tuned_model_checkpoint == job.fine_tuned_model
