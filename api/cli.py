@@ -17,7 +17,7 @@ from shared import catalog
 from shared.db import transaction
 from shared.errors import AtelierError
 from shared.queues import hint_now
-from shared.services import imports, models, tenants
+from shared.services import imports, models, tenants, users
 from shared.services.ledger import pause
 from shared.settings import settings
 from shared.states import Lane, Role, Scope
@@ -264,11 +264,61 @@ def user() -> None:
 )
 @says_errors
 def user_add(email: str, tenant_name: str, role: str) -> None:
-    """Add a person; prints a password made for them."""
+    """Add a person; prints a password, with which they sign in once and choose their own."""
     from api.dashboard.accounts import add_user
 
     _use_local()
     click.echo(add_user(email, tenant_name, Role(role)))
+
+
+@user.command("list")
+@click.option("--tenant", "tenant_name", required=True)
+@says_errors
+def user_list(tenant_name: str) -> None:
+    """Print a tenant's people: id, address, role, what is to be known of the account."""
+    _use_local()
+    with transaction() as session:
+        owner = tenants.tenant_named(session, tenant_name)
+        for each in users.of_tenant(session, owner.id):
+            known = [
+                "first password" if each.must_change_password else "",
+                "second factor" if each.second_factor else "",
+            ]
+            told = ", ".join(filter(None, known))
+            click.echo(f"{each.id}  {each.email}  {each.role}  {told}".rstrip())
+
+
+@user.command("reset-password")
+@click.argument("email")
+@says_errors
+def user_reset_password(email: str) -> None:
+    """Sign a person out everywhere; prints a password with which they choose their own."""
+    from api.dashboard.accounts import reset_password
+
+    _use_local()
+    click.echo(reset_password(email))
+
+
+@user.command("sign-out")
+@click.argument("email")
+@says_errors
+def user_sign_out(email: str) -> None:
+    """End all sessions of a person, at once."""
+    from api.dashboard.accounts import sign_out
+
+    _use_local()
+    sign_out(email)
+
+
+@user.command("remove-second-factor")
+@click.argument("email")
+@says_errors
+def user_remove_second_factor(email: str) -> None:
+    """Have a person who has lost it sign in without; ends all their sessions."""
+    from api.dashboard.accounts import remove_second_factor
+
+    _use_local()
+    remove_second_factor(email)
 
 
 @main.group()

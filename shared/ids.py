@@ -11,6 +11,7 @@ PREFIXES = {
     "tenant": "tenant_",
     "key": "key_",
     "user": "user_",
+    "sign_in": "signin_",
     "file": "file-",
     "upload": "upload_",
     "part": "part_",

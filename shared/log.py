@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from time import gmtime
 from typing import Any
 
 from shared.settings import settings
@@ -77,7 +78,11 @@ def set_up() -> None:
 
 
 class Lines(logging.Formatter):
-    """For people: time, level, module, message, ids."""
+    """For people: time in UTC, level, module, message, ids."""
+
+    converter = gmtime  # type: ignore[assignment]
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")

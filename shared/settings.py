@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     login_limit: str = Field(
         "10 per 15 minutes", description="Sign-in attempts per account and per address."
     )
+    require_second_factor: bool = Field(
+        False, description="Let nobody into the dashboard without a second factor."
+    )
     egress_allow: Annotated[list[str], NoDecode] = Field(
         [],
         description="Networks that webhooks may reach although they are not public, and over plain "

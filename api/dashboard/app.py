@@ -1,21 +1,32 @@
 """The dashboard: pages for people, signed in by email and password."""
 
-import unicodedata
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from flask import Blueprint, Flask, g, redirect, request
+from flask import Blueprint, Flask, g, redirect, request, url_for
 from flask.sessions import SecureCookieSessionInterface
 from flask_bootstrap import Bootstrap5
-from flask_limiter import Limiter
 from flask_security import auth_required, current_user
 from flask_wtf import CSRFProtect
+from werkzeug.wrappers import Response as AnyResponse
 
-from api import limits
 from api.auth import PUBLIC_PREFIXES, public
-from api.dashboard import datasets, failures, jobs, models, overview, review, shown, webhooks
-from api.dashboard.accounts import add_security
+from api.dashboard import (
+    datasets,
+    failures,
+    guesses,
+    jobs,
+    models,
+    overview,
+    own_account,
+    review,
+    second_factor,
+    shown,
+    webhooks,
+)
+from api.dashboard.sign_in import add_security
 from shared.log import begin
 from shared.settings import settings
 
@@ -28,7 +39,17 @@ blueprint = Blueprint(
     template_folder="templates",
     static_folder="static",
 )
-PAGES = (overview, jobs, failures, review, models, datasets, webhooks)
+PAGES = (
+    overview,
+    jobs,
+    failures,
+    review,
+    models,
+    datasets,
+    webhooks,
+    own_account,
+    second_factor,
+)
 
 
 def add_dashboard(app: Flask) -> None:
@@ -44,24 +65,29 @@ def add_dashboard(app: Flask) -> None:
     with _for_blueprints(app, "pages", "security"):
         csrf = CSRFProtect(app)
         add_security(app)
-        _limit_sign_in(app)
 
     pages = Blueprint("pages", __name__, url_prefix=_PREFIX)
     pages.before_request(auth_required("session")(lambda: None))
     pages.before_request(csrf.protect)
     pages.before_request(_name)
+    pages.before_request(_finish_sign_in)
     for page in PAGES:
         page.add_to(pages)
     app.register_blueprint(pages)
     app.register_blueprint(blueprint)
+    with _for_blueprints(app, "pages", "security"):
+        guesses.limit(app)
     shown.add_filters(app)
+    app.jinja_env.globals["missing_step"] = _missing_step
     app.add_url_rule("/", "root", public(lambda: redirect("/dashboard/")))
     for prefix in ("/dashboard/static/", "/bootstrap/"):
         PUBLIC_PREFIXES.append(prefix)
 
 
 class _Sessions(SecureCookieSessionInterface):
-    """Sessions of the pages: the API reads no cookie and sets none."""
+    """Sessions of the pages, signed with today's hash: the API reads no cookie and sets none."""
+
+    digest_method = staticmethod(hashlib.sha256)
 
     def open_session(self, app: Flask, request: Any) -> Any:
         return super().open_session(app, request) if request.path.startswith(_PREFIX) else None
@@ -87,26 +113,20 @@ def _name() -> None:
     begin(request=g.request_id, user=current_user.id)
 
 
-def _limit_sign_in(app: Flask) -> None:
-    """Limit attempts by account and by address: who guesses passwords is slowed down on both."""
-    limiter = Limiter(
-        limits.sender,
-        app=app,
-        storage_uri=settings().required("redis_url"),
-        storage_options={"socket_timeout": 1, "socket_connect_timeout": 1},
-        key_prefix="atelier-sign-in",
-        # Without Redis each process counts for itself: slower guessing still, and people get in.
-        in_memory_fallback_enabled=True,
-        in_memory_fallback=[],
-        headers_enabled=True,  # Retry-After
-    )
-    view = app.view_functions["security.login"]
-    by_address = limiter.limit(settings().login_limit, methods=["POST"])
-    by_account = limiter.limit(settings().login_limit, key_func=_account, methods=["POST"])
-    app.view_functions["security.login"] = by_account(by_address(view))  # type: ignore[assignment]
+def _finish_sign_in() -> AnyResponse | None:
+    """Lead to what is missing before the dashboard opens."""
+    missing = _missing_step()
+    if missing is None or request.endpoint == f"pages.{missing}":
+        return None
+    wanted = request.full_path.rstrip("?") if request.method == "GET" else None
+    return redirect(url_for(f"pages.{missing}", next=wanted))
 
 
-def _account() -> str:
-    # As the sign-in reads it: other letters of the same meaning are the same account.
-    email = unicodedata.normalize("NFKC", request.form.get("email", "")).strip().casefold()
-    return f"account {email}"
+def _missing_step() -> str | None:
+    if second_factor.is_missing():
+        return "second_factor"
+    if current_user.must_change_password:
+        return "password"
+    if settings().require_second_factor and not current_user.second_factor:
+        return "set_up_second_factor"
+    return None

@@ -45,6 +45,33 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
 
 
+_BROWSERS = {"Edg": "Edge", "OPR": "Opera", "Firefox": "", "Chrome": "", "Safari": ""}
+"""By the word in what they call themselves; each of the first also names those after it."""
+_SYSTEMS = {
+    "Windows": "",
+    "Android": "",
+    "iPhone": "iOS",
+    "iPad": "iPadOS",
+    "CrOS": "ChromeOS",
+    "Mac OS X": "macOS",
+    "Linux": "",
+}
+
+
+def browser(agent: str) -> str:
+    """A browser and its system, of what it calls itself: `Firefox on Linux`."""
+    found = [
+        next((name or word for word, name in known.items() if word in agent), None)
+        for known in (_BROWSERS, _SYSTEMS)
+    ]
+    return " on ".join(filter(None, found)) or "Another program"
+
+
+def grouped(letters: str) -> str:
+    """In groups of four, as people type them."""
+    return " ".join(letters[at : at + 4] for at in range(0, len(letters), 4))
+
+
 def percent(fraction: float) -> str:
     return f"{100 * fraction:.0f} %"
 
@@ -88,5 +115,5 @@ def _curve(name: str, series: Sequence[tuple[float, float]]) -> Curve:
 
 def add_filters(app: Flask) -> None:
     """Make these available in templates."""
-    for show in (number, size, ago, duration, percent):
+    for show in (number, size, ago, duration, browser, grouped, percent):
         app.add_template_filter(show)

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from sqlalchemy import select
 
-from api.dashboard.accounts import add_user
+from api.dashboard.accounts import make_access
 from api.demo.client import Client, Json
 from api.demo.material import PROMPTS, digits_archive, reference
 from api.demo.results import write_continuations, write_grid
@@ -183,4 +183,4 @@ def _make_access() -> tuple[str, str]:
         owner = owner or tenants.add_tenant(session, TENANT)
         scopes = [Scope.READ, Scope.GENERATE, Scope.TRAIN]
         _, key = tenants.add_key(session, owner.id, "demo", scopes)
-    return key, add_user(EMAIL, TENANT, Role.ADMIN, replace=True)
+    return key, make_access(EMAIL, TENANT, Role.ADMIN)

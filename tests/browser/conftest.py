@@ -54,7 +54,7 @@ def site(tenant: Tenant, stand_in: str) -> Iterator[Site]:
 
     submit(tenant.id, [{"seed": seed} for seed in range(5)])
     drain(Lane.TEXT)
-    password = add_user("rita@example.org", tenant.name, Role.ADMIN)
+    password = add_user("rita@example.org", tenant.name, Role.ADMIN, lasting=True)
     with served(create_app()) as address:
         yield Site(address, "rita@example.org", password)
 

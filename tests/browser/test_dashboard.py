@@ -92,6 +92,9 @@ def test_every_page_fits_a_phone(page: Page) -> None:
         "models/stand-in",
         "datasets",
         "webhooks",
+        "account",
+        "account/password",
+        "account/second-factor",
     ):
         page.goto(f"/dashboard/{path}")
         width = page.evaluate("document.documentElement.scrollWidth")

@@ -2,30 +2,37 @@
 
 import io
 import logging
+import re
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from flask import Flask
 from kombu.exceptions import KombuError
+from pyotp import TOTP
 from sqlalchemy import select
 
 from api.app import create_app
+from api.dashboard.accounts import add_user
 from shared import log
 from shared.db import reading
 from shared.errors import AtelierError
 from shared.queues import WORK, make_celery
 from shared.settings import settings
-from shared.states import Lane
+from shared.states import Lane, Role
 from shared.storage import storage
 from shared.tables.user import User
 from tests.api.client import JOBS, Api, ok, refused
-from tests.security.browser import HERE, signed_in, token_of
+from tests.security.browser import HERE, send, sign_in, signed_in, token_of, try_password
 from tests.settings import forget_settings
 from worker.deliveries import Sender
 
 KEYS = "/api/v1/keys"
 WEBHOOKS = "/api/v1/webhooks"
+PASSWORD_PAGE = "/dashboard/account/password"
+SECOND_FACTOR = "/dashboard/account/second-factor"
 PASSWORD = "not-for-the-log"  # of engines
 UNSTORABLE = "a\x00"
 NOWHERE = "127.0.0.1:1"
@@ -89,7 +96,102 @@ def test_passwords_and_sessions_of_people(logged: io.StringIO, app: Flask, api: 
 
     assert "/dashboard/login" in logged.getvalue()
     assert person_id() in logged.getvalue(), "the log does not say who has signed in"
-    assert_kept_out(logged, "a-wrong-password", session.value, token, "test-secret-")
+    secrets = ("a-wrong-password", session.value, token, "test-secret-", "admin@example.org")
+    assert_kept_out(logged, *secrets)
+
+
+def line_with(logged: io.StringIO, words: str) -> str:
+    """The one line that has these words."""
+    (found,) = [line for line in logged.getvalue().splitlines() if words in line]
+    return found
+
+
+def account_in(line: str) -> str:
+    """What stands in a line for the account that was tried."""
+    found = re.search("account ([0-9a-f]{16})", line)
+    assert found is not None, line
+    return found[1]
+
+
+def test_sign_ins_and_their_failures_name_the_account_and_the_address(
+    logged: io.StringIO, app: Flask, api: Api
+) -> None:
+    password = add_user("admin@example.org", "acme", Role.ADMIN, lasting=True)
+    for email, word in (
+        ("Admin@Example.org", password),
+        ("admin@example.org", "wrong-one"),
+        ("nobody@example.org", "wrong-two"),
+    ):
+        client = app.test_client()
+        client.environ_base["REMOTE_ADDR"] = "192.0.2.7"
+        try_password(client, word, email, HERE)
+
+    good = line_with(logged, "signed in by password")
+    wrong = line_with(logged, "wrong password")
+    unknown = line_with(logged, "no such account")
+    assert account_in(good) == account_in(wrong) != account_in(unknown)
+    assert all("192.0.2.7" in line for line in (good, wrong, unknown))
+    assert all(person_id() in line for line in (good, wrong))
+    assert "WARNING" in wrong
+    assert_kept_out(logged, password, "wrong-one", "wrong-two", "example.org")
+
+
+def test_too_many_attempts_name_no_address_of_mail(logged: io.StringIO, app: Flask) -> None:
+    for number in range(11):
+        client = app.test_client()
+        client.environ_base["REMOTE_ADDR"] = f"192.0.2.{number}"
+        try_password(client, "wrong-one", "nobody@example.org", HERE)
+
+    account = account_in(line_with(logged, "exceeded"))
+    assert account in logged.getvalue()
+    assert_kept_out(logged, "nobody@example.org")
+
+
+def test_what_people_change_of_their_account_is_logged_without_what_is_secret(
+    logged: io.StringIO, app: Flask, api: Api
+) -> None:
+    password = add_user("admin@example.org", "acme", Role.ADMIN, lasting=True)
+    browser = sign_in(app, password)
+    new = "four quiet otters sing"
+
+    send(browser, PASSWORD_PAGE, old="wrong-one", new=new, again=new)
+    send(browser, PASSWORD_PAGE, old=password, new=new, again=new)
+    secret = re.findall(r'class="secret">([A-Z2-7 ]+)<', browser.get(SECOND_FACTOR).text)[0]
+    totp = TOTP(secret.replace(" ", ""))
+    page = send(browser, SECOND_FACTOR, code=totp.now(), password=new).text
+    recovery = re.findall(r"<code>([A-Z2-7-]{29})</code>", page)
+    again = sign_in(app, new)
+    send(again, "/dashboard/second-factor", code="000000")
+    send(again, "/dashboard/second-factor", code=recovery[0])
+    send(again, f"{SECOND_FACTOR}/remove", password=new)
+
+    for told in (
+        "wrong password of who is signed in",
+        "changed the password",
+        "set up a second factor",
+        "second factor refused",
+        "second factor shown (recovery code)",
+        "removed the second factor",
+    ):
+        assert person_id() in line_with(logged, told)
+    assert_kept_out(logged, "wrong-one", password, new, secret, totp.secret, *recovery)
+
+
+def test_times_are_utc_whatever_the_zone_of_the_machine(
+    logged: io.StringIO, anonymous: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    try:
+        anonymous.get("/api/v1/health/live")
+    finally:
+        monkeypatch.delenv("TZ")
+        time.tzset()
+
+    moment = re.search(r"\d{4}-\d\d-\d\dT[\d:.]+(?:Z|\+00:00)", line_with(logged, "health/live"))
+    assert moment is not None
+    off_s = (datetime.now(UTC) - datetime.fromisoformat(moment[0])).total_seconds()
+    assert 0 <= off_s < 60
 
 
 def person_id() -> str:

@@ -4,10 +4,15 @@ import re
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from api import auth
+from api.dashboard.accounts import add_user
+from shared.db import reading
+from shared.states import Role
+from shared.tables.sign_in import SignIn
 from tests.api.client import Api, new_tenant
-from tests.security.browser import signed_in, token_of
+from tests.security.browser import sign_in, signed_in, token_of
 from tests.security.routes import everything
 from tests.security.things import make
 
@@ -38,8 +43,12 @@ def test_without_a_session_every_page_leads_to_sign_in(app: Flask, anonymous: Ap
 def test_every_page_answers_404_for_another_tenants_thing(app: Flask, api: Api) -> None:
     things = make(api)
     things["review"] = things["outputs"]
+    signed_in(app, "acme")
+    with reading() as session:
+        things["sign-ins"] = session.scalars(select(SignIn.id)).one()
     new_tenant("strangers")
-    browser = signed_in(app, "strangers")
+    own = "rita@example.org"
+    browser = sign_in(app, add_user(own, "strangers", Role.ADMIN, lasting=True), own)
     form = {"csrf_token": token_of(browser.get("/dashboard/").text), "decision": "approve"}
     with_id = [(method, rule) for method, rule in pages(app) if "<" in rule]
     assert len(with_id) > 10

@@ -1,0 +1,177 @@
+"""Passwords of people: changed by who knows the old one, hard to guess, and the first used once."""
+
+import pytest
+from click.testing import CliRunner
+from flask import Flask
+from sqlalchemy import select
+
+from api.cli import main
+from api.dashboard.accounts import add_user
+from shared.db import reading
+from shared.states import Role
+from shared.tables.tenant import Tenant
+from shared.tables.user import User
+from tests.security.browser import EMAIL, may_sign_in, send, sign_in
+
+PAGE = "/dashboard/"
+FORM = "/dashboard/account/password"
+NEW = "four quiet otters sing"
+
+
+@pytest.fixture
+def old(tenant: Tenant) -> str:
+    """The password of a person who has chosen it."""
+    return add_user(EMAIL, tenant.name, Role.ADMIN, lasting=True)
+
+
+def test_people_change_their_password_and_are_signed_out_everywhere_else(
+    app: Flask, old: str
+) -> None:
+    here, there = sign_in(app, old), sign_in(app, old)
+
+    answer = send(here, FORM, old=old, new=NEW, again=NEW)
+
+    assert answer.headers["Location"] == "/dashboard/account?done=password"
+    assert here.get(PAGE).status_code == 200
+    assert there.get(PAGE).status_code == 302
+    assert not may_sign_in(app, old)
+    assert may_sign_in(app, NEW)
+
+
+def test_a_change_gives_the_session_another_token(app: Flask, old: str) -> None:
+    browser = sign_in(app, old)
+    before = browser.get_cookie("session")
+    assert before is not None
+
+    send(browser, FORM, old=old, new=NEW, again=NEW)
+
+    thief = app.test_client()
+    thief.set_cookie("session", before.value)
+    assert thief.get(PAGE).status_code == 302
+
+
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [
+        ("fourteen chars", "fewer than 15 characters"),
+        ("passwordpassword", "easy to guess"),
+        ("1234567890123456", "easy to guess"),
+        ("qwertyuiopasdfghjkl", "easy to guess"),
+        ("admin@example.org", "easy to guess"),
+        ("atelieratelier99", "easy to guess"),
+    ],
+)
+def test_what_is_short_or_common_is_refused(app: Flask, old: str, new: str, told: str) -> None:
+    browser = sign_in(app, old)
+
+    assert told in send(browser, FORM, old=old, new=new, again=new).text
+
+    assert not may_sign_in(app, new)
+    assert browser.get(PAGE).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        "four quiet otters sing",
+        "    ein Übel kömmt selten    ",
+        "虎は死して皮を留め人は死して名を残す",
+        "🐢🦀🐙🦉🐝🦊🐳🦔🐞🦜🐌🦩🐊🦥🐪",
+        "<script>alert('1')</script>",
+        "0af3" * 5 + "qeg-vbz" * 40,
+    ],
+)
+def test_any_characters_are_good_and_any_length(app: Flask, old: str, new: str) -> None:
+    send(sign_in(app, old), FORM, old=old, new=new, again=new)
+
+    assert may_sign_in(app, new)
+    assert not may_sign_in(app, new.strip()[:-1])
+
+
+def test_without_the_old_password_nothing_is_changed(app: Flask, old: str) -> None:
+    browser = sign_in(app, old)
+
+    for wrong in ("", "wrong", NEW):
+        assert "is wrong" in send(browser, FORM, old=wrong, new=NEW, again=NEW).text
+
+    assert not may_sign_in(app, NEW)
+    assert may_sign_in(app, old)
+
+
+def test_what_was_not_written_alike_or_is_the_old_one_is_refused(app: Flask, old: str) -> None:
+    browser = sign_in(app, old)
+
+    assert "both times" in send(browser, FORM, old=old, new=NEW, again=NEW + "!").text
+    assert "is the old one" in send(browser, FORM, old=old, new=old, again=old).text
+
+    assert not may_sign_in(app, NEW)
+
+
+def test_guesses_of_the_old_password_are_counted(app: Flask, old: str) -> None:
+    browser = sign_in(app, old)
+
+    answers = [send(browser, FORM, old="x", new=NEW, again=NEW).status_code for _ in range(11)]
+
+    assert answers == [200] * 10 + [429]
+    assert send(browser, FORM, old=old, new=NEW, again=NEW).status_code == 429
+
+
+def test_a_first_password_opens_nothing_but_the_choice_of_another(
+    app: Flask, tenant: Tenant
+) -> None:
+    first = add_user(EMAIL, tenant.name, Role.ADMIN)
+    browser = sign_in(app, first)
+
+    for page in (PAGE, "/dashboard/review", "/dashboard/account"):
+        assert browser.get(page).headers["Location"].startswith(FORM), page
+    assert "made for you" in browser.get(FORM).text
+    assert "is the old one" in send(browser, FORM, old=first, new=first, again=first).text
+    assert browser.get(PAGE).status_code == 302
+
+    send(browser, FORM, old=first, new=NEW, again=NEW)
+
+    assert browser.get(PAGE).status_code == 200
+    assert not may_sign_in(app, first)
+
+
+def test_a_forgotten_password_is_reset_by_an_operator(app: Flask, old: str) -> None:
+    browser = sign_in(app, old)
+
+    done = CliRunner().invoke(main, ["user", "reset-password", EMAIL.upper()])
+
+    assert done.exit_code == 0, done.output
+    assert browser.get(PAGE).status_code == 302
+    assert not may_sign_in(app, old)
+    again = sign_in(app, done.stdout.strip())
+    assert again.get(PAGE).headers["Location"].startswith(FORM)
+
+
+def test_of_a_password_a_slow_hash_is_kept(app: Flask, old: str) -> None:
+    send(sign_in(app, old), FORM, old=old, new=NEW, again=NEW)
+
+    with reading() as session:
+        kept = session.scalars(select(User.password)).one()
+
+    assert kept.startswith("$argon2id$")
+
+
+def test_an_unknown_person_is_named_with_the_way_to_find_them(tenant: Tenant) -> None:
+    for command in ("reset-password", "sign-out", "remove-second-factor"):
+        done = CliRunner().invoke(main, ["user", command, "nobody@example.org"])
+
+        assert done.exit_code == 1
+        assert done.stderr == (
+            "Error: No user 'nobody@example.org'. `atelier user list` tells who there is.\n"
+        )
+
+
+def test_the_list_of_people_tells_who_still_has_a_first_password(app: Flask, old: str) -> None:
+    add_user("rita@example.org", "acme", Role.REVIEWER)
+
+    done = CliRunner().invoke(main, ["user", "list", "--tenant", "acme"])
+
+    told = [line.split(maxsplit=3)[1:] for line in done.stdout.splitlines()]
+    assert told == [
+        [EMAIL, "admin"],
+        ["rita@example.org", "reviewer", "first password"],
+    ]
