@@ -1,8 +1,6 @@
 """Egress over TLS: a certificate must hold for the name, whatever address the name leads to."""
 
-import shutil
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,6 @@ import pytest
 
 from shared.egress import Answer, post, trusted_authorities
 from shared.errors import Unreachable
-from tests.ceph import in_ci
 from tests.receiver import (
     HERE,
     NAME,
@@ -24,6 +21,7 @@ from tests.receiver import (
     send,
 )
 from tests.shared.conftest import Allow
+from tests.tls import make_certificate, server_context
 
 LARGE = bytes(50_000_000)
 """More than the two ends of a connection hold for each other."""
@@ -37,18 +35,7 @@ def _allow_here(allow: Allow) -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for the name alone, with its key, signed by itself."""
-    if shutil.which("openssl") is None:
-        (pytest.fail if in_ci() else pytest.skip)("openssl is not installed")
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    name = ["-subj", "/CN=test", "-addext", f"subjectAltName=DNS:{NAME}"]
-    uses = ["-addext", "keyUsage=critical,digitalSignature,keyCertSign", "-days", "2"]
-    files = ["-keyout", path, "-out", path.with_suffix(".crt")]
-    subprocess.run(
-        ["openssl", "req", "-x509", *curve, *name, *uses, *files], check=True, capture_output=True
-    )
-    path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
-    return path
+    return make_certificate(tmp_path_factory.mktemp("tls"), NAME)
 
 
 @pytest.fixture
@@ -59,8 +46,7 @@ def asked_for() -> list[str]:
 
 @pytest.fixture
 def tls(certificate: Path, asked_for: list[str]) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context = server_context(certificate)
     context.sni_callback = lambda _, name, __: asked_for.append(name)
     return context
 
