@@ -44,7 +44,8 @@ def _protect(response: AnyResponse) -> AnyResponse:
         "Referrer-Policy": "same-origin" if page else "no-referrer",
     }
     if settings().secure_cookies:
-        wanted["Strict-Transport-Security"] = f"max-age={_A_YEAR_S}"
+        below = "; includeSubDomains" if settings().https_subdomains else ""
+        wanted["Strict-Transport-Security"] = f"max-age={_A_YEAR_S}{below}"
     # `setdefault` would look through all of them for each.
     own = {name.lower() for name, _ in response.headers}
     for name, value in wanted.items():

@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import Permanent
 
+_PREFIX = "ATELIER_"
+
 
 def _default_home() -> Path:
     # As root the embedded PostgreSQL runs as another user, who cannot enter /root.
@@ -26,7 +28,7 @@ def _default_home() -> Path:
 class Settings(BaseSettings):
     """Settings of every process of an installation, read from `ATELIER_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="ATELIER_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True)
 
     home: Path = Field(
         default_factory=_default_home,
@@ -77,6 +79,12 @@ class Settings(BaseSettings):
         description="When boto3 adds checksums; many S3-compatible servers refuse its default.",
     )
 
+    secrets: Path | None = Field(
+        None,
+        description="Folder of files that hold settings which should not stand in the environment, "
+        "each named like its variable (`ATELIER_SECRET_KEY`): secrets of Docker or Kubernetes, or "
+        "what the agent of a vault writes. The environment goes first.",
+    )
     secret_key: SecretStr | None = Field(
         None,
         description="Signs dashboard sessions; at least 32 characters. `atelier up` makes one.",
@@ -84,6 +92,11 @@ class Settings(BaseSettings):
     secure_cookies: bool = Field(
         False,
         description="Send session cookies over HTTPS only. Set it wherever there is TLS.",
+    )
+    https_subdomains: bool = Field(
+        False,
+        description="With `secure_cookies`: have browsers demand HTTPS of the subdomains of this "
+        "name too. Set it where all of them have it.",
     )
     trusted_proxies: int = Field(
         0, ge=0, le=5, description="Proxies in front whose forwarded headers are believed."
@@ -267,8 +280,11 @@ class Settings(BaseSettings):
 @cache
 def settings() -> Settings:
     """This process's settings. Raises Permanent naming every bad variable at once."""
+    folder = os.environ.get(f"{_PREFIX}SECRETS") or None
+    if folder is not None and not Path(folder).is_dir():
+        raise Permanent(f"Unusable settings: ATELIER_SECRETS: there is no folder {folder}")
     try:
-        return Settings()
+        return Settings(_secrets_dir=folder)
     except ValidationError as error:
         faults = "; ".join(
             f"ATELIER_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"

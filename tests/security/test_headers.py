@@ -62,6 +62,26 @@ def test_what_is_one_tenants_is_kept_by_nobody_on_the_way(app: Flask, api: Api) 
         assert answer.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize(
+    ("secure", "below", "demanded"),
+    [
+        (True, True, "max-age=31536000; includeSubDomains"),
+        (True, False, "max-age=31536000"),
+        (False, True, None),
+    ],
+)
+def test_https_is_demanded_for_a_year_and_of_subdomains_where_all_have_it(
+    api_key: str, secure: bool, below: bool, demanded: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ATELIER_SECURE_COOKIES", str(secure).lower())
+    monkeypatch.setenv("ATELIER_HTTPS_SUBDOMAINS", str(below).lower())
+    forget_settings()
+
+    for page in ("/dashboard/login", "/api/v1/jobs", "/docs"):
+        answer = create_app().test_client().get(page)
+        assert answer.headers.get("Strict-Transport-Security") == demanded, page
+
+
 @pytest.mark.parametrize("secure", [False, True])
 def test_https_is_demanded_where_cookies_are_for_https_only(
     api_key: str, secure: bool, monkeypatch: pytest.MonkeyPatch
