@@ -5,42 +5,20 @@ stderr.
 """
 
 import sys
-from collections.abc import Callable
 from datetime import timedelta
-from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
+from api.cli_common import Command, says_errors, tell, use_local
+from api.cli_users import user
 from shared import catalog
 from shared.db import transaction
-from shared.errors import AtelierError
 from shared.queues import hint_now
-from shared.services import imports, models, tenants, users
+from shared.services import imports, models, tenants
 from shared.services.ledger import pause
 from shared.settings import settings
-from shared.states import Lane, Role, Scope
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def says_errors(command: Command) -> Command:
-    """Our errors as one sentence on stderr and exit code 1, without a traceback."""
-
-    @wraps(command)
-    def run(*arguments: Any, **options: Any) -> Any:
-        try:
-            return command(*arguments, **options)
-        except AtelierError as error:
-            raise click.ClickException(error.message) from None
-
-    return run  # type: ignore[return-value]
-
-
-def tell(message: str) -> None:
-    """Say something to the person at the terminal."""
-    click.echo(message, err=True)
+from shared.states import Lane, Scope
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -84,7 +62,7 @@ def doctor() -> None:
     """Look at everything an installation rests on; exit code 1 when something is amiss."""
     from api.doctor import examine
 
-    _use_local()
+    use_local()
     well = True
     for finding in examine():
         well &= finding.ok
@@ -124,7 +102,7 @@ def with_limits(command: Command) -> Command:
 @says_errors
 def tenant_add(name: str, weight: float, **limits: float | None) -> None:
     """Add a tenant; prints its id."""
-    _use_local()
+    use_local()
     with transaction() as session:
         click.echo(tenants.add_tenant(session, name, weight, **limits).id)
 
@@ -143,7 +121,7 @@ def tenant_add(name: str, weight: float, **limits: float | None) -> None:
 @says_errors
 def tenant_set(name: str, resets: tuple[str, ...], **changes: float | None) -> None:
     """Change what is given, and nothing else."""
-    _use_local()
+    use_local()
     given = {column: value for column, value in changes.items() if value is not None}
     taken = dict.fromkeys(reset.replace("-", "_") for reset in resets)
     with transaction() as session:
@@ -175,7 +153,7 @@ def lane() -> None:
 @says_errors
 def lane_pause(name: str) -> None:
     """Have workers claim nothing from a lane, and put back what they hold of it."""
-    _use_local()
+    use_local()
     with transaction() as session:
         pause.pause_lane(session, Lane(name))
 
@@ -185,7 +163,7 @@ def lane_pause(name: str) -> None:
 @says_errors
 def lane_resume(name: str) -> None:
     """Have a paused lane served again."""
-    _use_local()
+    use_local()
     with transaction() as session:
         pause.resume_lane(session, Lane(name))
     hint_now(Lane(name))
@@ -209,7 +187,7 @@ def key() -> None:
 @says_errors
 def key_add(tenant_name: str, name: str, scopes: tuple[str, ...]) -> None:
     """Add a key; prints it, this once."""
-    _use_local()
+    use_local()
     chosen = [Scope(scope) for scope in scopes] or [Scope.READ, Scope.GENERATE, Scope.TRAIN]
     with transaction() as session:
         owner = tenants.tenant_named(session, tenant_name)
@@ -221,7 +199,7 @@ def key_add(tenant_name: str, name: str, scopes: tuple[str, ...]) -> None:
 @says_errors
 def key_list(tenant_name: str) -> None:
     """Print a tenant's keys, newest first: id, first characters, name, scopes, end."""
-    _use_local()
+    use_local()
     with transaction() as session:
         owner = tenants.tenant_named(session, tenant_name)
         for each in tenants.keys_of(session, owner.id):
@@ -244,81 +222,14 @@ def key_list(tenant_name: str) -> None:
 @says_errors
 def key_rotate(key_id: str, tenant_name: str, overlap_seconds: int) -> None:
     """Make a key in the place of another; prints it, this once."""
-    _use_local()
+    use_local()
     overlap = timedelta(seconds=overlap_seconds)
     with transaction() as session:
         owner = tenants.tenant_named(session, tenant_name)
         click.echo(tenants.rotate_key(session, owner.id, key_id, overlap)[1])
 
 
-@main.group()
-def user() -> None:
-    """People who sign in to the dashboard."""
-
-
-@user.command("add")
-@click.argument("email")
-@click.option("--tenant", "tenant_name", required=True)
-@click.option(
-    "--role", type=click.Choice([role.value for role in Role]), default=Role.REVIEWER.value
-)
-@says_errors
-def user_add(email: str, tenant_name: str, role: str) -> None:
-    """Add a person; prints a password, with which they sign in once and choose their own."""
-    from api.dashboard.accounts import add_user
-
-    _use_local()
-    click.echo(add_user(email, tenant_name, Role(role)))
-
-
-@user.command("list")
-@click.option("--tenant", "tenant_name", required=True)
-@says_errors
-def user_list(tenant_name: str) -> None:
-    """Print a tenant's people: id, address, role, what is to be known of the account."""
-    _use_local()
-    with transaction() as session:
-        owner = tenants.tenant_named(session, tenant_name)
-        for each in users.of_tenant(session, owner.id):
-            known = [
-                "first password" if each.must_change_password else "",
-                "second factor" if each.second_factor else "",
-            ]
-            told = ", ".join(filter(None, known))
-            click.echo(f"{each.id}  {each.email}  {each.role}  {told}".rstrip())
-
-
-@user.command("reset-password")
-@click.argument("email")
-@says_errors
-def user_reset_password(email: str) -> None:
-    """Sign a person out everywhere; prints a password with which they choose their own."""
-    from api.dashboard.accounts import reset_password
-
-    _use_local()
-    click.echo(reset_password(email))
-
-
-@user.command("sign-out")
-@click.argument("email")
-@says_errors
-def user_sign_out(email: str) -> None:
-    """End all sessions of a person, at once."""
-    from api.dashboard.accounts import sign_out
-
-    _use_local()
-    sign_out(email)
-
-
-@user.command("remove-second-factor")
-@click.argument("email")
-@says_errors
-def user_remove_second_factor(email: str) -> None:
-    """Have a person who has lost it sign in without; ends all their sessions."""
-    from api.dashboard.accounts import remove_second_factor
-
-    _use_local()
-    remove_second_factor(email)
+main.add_command(user)
 
 
 @main.group()
@@ -334,7 +245,7 @@ def model() -> None:
 @says_errors
 def model_import(name: str, folder: Path, tenant_name: str, family_name: str) -> None:
     """Register a folder of safetensors as a new version of a model; prints `name@version`."""
-    _use_local()
+    use_local()
     family = catalog.family(family_name)
     with transaction() as session:
         owner = tenants.tenant_named(session, tenant_name)
@@ -343,10 +254,3 @@ def model_import(name: str, folder: Path, tenant_name: str, family_name: str) ->
     with transaction() as session:
         version = models.register(session, owner.id, name, family, new)
     click.echo(f"{name}@{version.version}")
-
-
-def _use_local() -> None:
-    """Beside a running `atelier up`: the addresses of its engines, where the settings name none."""
-    from api.installation import adopt_running
-
-    adopt_running()

@@ -1,9 +1,9 @@
-"""People's accounts, as operators make and change them."""
+"""People's accounts and the passwords that are made for them, as operators have them made."""
 
 from api.dashboard import passwords
 from shared.db import transaction
 from shared.errors import NotFound
-from shared.services import second_factors, sign_ins, users
+from shared.services import users
 from shared.states import Role
 
 
@@ -36,23 +36,6 @@ def make_access(email: str, tenant_name: str, role: Role) -> str:
         return reset_password(email, lasting=True)
     except NotFound:
         return add_user(email, tenant_name, role, lasting=True)
-
-
-def sign_out(email: str) -> None:
-    """Sign a person out everywhere. Raises NotFound."""
-    with transaction() as session:
-        sign_ins.end_all(session, users.named(session, email).id)
-
-
-def remove_second_factor(email: str) -> None:
-    """Have a person sign in by the password alone, and sign them out everywhere.
-
-    Raises NotFound.
-    """
-    with transaction() as session:
-        user = users.named(session, email)
-        second_factors.remove(session, user.id)
-        sign_ins.end_all(session, user.id)
 
 
 def _made() -> tuple[str, str]:

@@ -30,10 +30,13 @@ def limit(app: Flask) -> None:
     )
     most = settings().login_limit
     views = app.view_functions
-    by_address = limiter.limit(most, methods=["POST"])
-    by_account = limiter.limit(most, key_func=_account, methods=["POST"])
+    told = f"Too many attempts: {most} are allowed. Wait a while, then try again."
+    by_address = limiter.limit(most, methods=["POST"], error_message=told)
+    by_account = limiter.limit(most, key_func=_account, methods=["POST"], error_message=told)
     views["security.login"] = by_account(by_address(views["security.login"]))  # type: ignore[assignment]
-    by_person = limiter.shared_limit(most, "person", key_func=_person, methods=["POST"])
+    by_person = limiter.shared_limit(
+        most, "person", key_func=_person, methods=["POST"], error_message=told
+    )
     for page in ASKING:
         views[f"pages.{page}"] = by_person(views[f"pages.{page}"])  # type: ignore[assignment]
 

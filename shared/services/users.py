@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import new_id
-from shared.services import sign_ins, tenants
+from shared.services import second_factors, sign_ins, tenants
 from shared.states import Role
 from shared.tables.user import User
 
@@ -71,6 +71,26 @@ def of_tenant(session: Session, tenant_id: str) -> Sequence[User]:
     return session.scalars(
         select(User).where(User.tenant_id == tenant_id).order_by(User.email)
     ).all()
+
+
+def set_active(session: Session, email: str, active: bool) -> None:
+    """Let a person in, or not, and then end their sign-ins. Raises NotFound."""
+    user = named(session, email)
+    session.execute(update(User).where(User.id == user.id).values(active=active))
+    if not active:
+        sign_ins.end_all(session, user.id)
+
+
+def sign_out(session: Session, email: str) -> None:
+    """Sign a person out everywhere. Raises NotFound."""
+    sign_ins.end_all(session, named(session, email).id)
+
+
+def remove_second_factor(session: Session, email: str) -> None:
+    """Have a person sign in by the password alone, and end their sign-ins. Raises NotFound."""
+    user = named(session, email)
+    second_factors.remove(session, user.id)
+    sign_ins.end_all(session, user.id)
 
 
 def keep_hash(session: Session, user_id: str, password_hash: str) -> None:

@@ -143,6 +143,7 @@ def test_guessing_passwords_is_slowed_down_by_account(chromium: Browser, site: S
         sign_in(page, site.email, "guess")
     sign_in(page, site.email, site.password)
     expect(page.get_by_text("429")).to_be_visible()
+    expect(page.get_by_text("Too many attempts: 10 per 15 minutes are allowed")).to_be_visible()
     context.close()
 
 

@@ -6,7 +6,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from api.cli import main
-from api.dashboard.accounts import add_user
+from api.dashboard.accounts import add_user, make_access
 from shared.db import reading
 from shared.states import Role
 from shared.tables.tenant import Tenant
@@ -155,8 +155,15 @@ def test_of_a_password_a_slow_hash_is_kept(app: Flask, old: str) -> None:
     assert kept.startswith("$argon2id$")
 
 
+def test_the_password_of_the_demo_lasts_until_the_next_demo(app: Flask, tenant: Tenant) -> None:
+    first, second = (make_access(EMAIL, tenant.name, Role.ADMIN) for _ in range(2))
+
+    assert sign_in(app, second).get(PAGE).status_code == 200
+    assert not may_sign_in(app, first)
+
+
 def test_an_unknown_person_is_named_with_the_way_to_find_them(tenant: Tenant) -> None:
-    for command in ("reset-password", "sign-out", "remove-second-factor"):
+    for command in ("reset-password", "sign-out", "remove-second-factor", "disable"):
         done = CliRunner().invoke(main, ["user", command, "nobody@example.org"])
 
         assert done.exit_code == 1

@@ -20,7 +20,7 @@ from shared.states import Role
 from shared.tables.sign_in import SignIn
 from shared.tables.tenant import Tenant
 from shared.tables.user import User
-from tests.security.browser import EMAIL, HERE, send, sign_in, signed_in, token_of
+from tests.security.browser import EMAIL, HERE, may_sign_in, send, sign_in, signed_in, token_of
 from tests.settings import forget_settings
 
 PAGE = "/dashboard/"
@@ -66,6 +66,28 @@ def test_a_new_password_ends_every_session(app: Flask, tenant: Tenant) -> None:
 
 
 def test_a_person_who_may_no_longer_come_in_is_out_at_the_next_page(
+    app: Flask, tenant: Tenant
+) -> None:
+    password = add_user(EMAIL, tenant.name, Role.ADMIN, lasting=True)
+    browser = sign_in(app, password)
+
+    run("user", "disable", EMAIL)
+
+    assert browser.get(PAGE).status_code == 302
+    assert not may_sign_in(app, password)
+    assert run("user", "list", "--tenant", tenant.name).endswith("admin  disabled\n")
+    run("user", "enable", EMAIL)
+    assert may_sign_in(app, password)
+
+
+def run(*arguments: str) -> str:
+    """What an operator's command prints."""
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_a_row_that_says_that_a_person_may_not_come_in_is_enough(
     app: Flask, tenant: Tenant
 ) -> None:
     browser = signed_in(app, tenant.name)
@@ -183,9 +205,8 @@ def test_nobody_ends_the_session_of_another(app: Flask, tenant: Tenant) -> None:
 def test_an_operator_ends_the_sessions_of_a_person(app: Flask, tenant: Tenant) -> None:
     browser = signed_in(app, tenant.name)
 
-    done = CliRunner().invoke(main, ["user", "sign-out", EMAIL])
+    run("user", "sign-out", EMAIL)
 
-    assert done.exit_code == 0, done.output
     assert browser.get(PAGE).status_code == 302
 
 
