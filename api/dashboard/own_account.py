@@ -68,7 +68,8 @@ def _change(form: dict[str, str]) -> None:
     hash_, here = passwords.hashed(new), current_user.sign_in.id
     with transaction() as session:
         users.set_password(session, current_user.id, hash_, must_change=False, but=here)
-        keep(sign_ins.renew(session, here))
+        token = sign_ins.renew(session, here)
+    keep(token)
     log.info("changed the password from %s", request.remote_addr)
 
 

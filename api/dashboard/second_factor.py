@@ -55,7 +55,8 @@ def _next() -> str:
 def _show(code: str) -> None:
     with transaction() as session:
         kind = second_factors.show(session, current_user.id, current_user.second_factor, code)
-        keep(sign_ins.renew(session, current_user.sign_in.id, second_factor=True))
+        token = sign_ins.renew(session, current_user.sign_in.id, second_factor=True)
+    keep(token)
     log.info("second factor shown (%s) from %s", kind, request.remote_addr)
 
 
@@ -87,7 +88,8 @@ def _set_up(form: dict[str, str]) -> list[str]:
     with transaction() as session:
         codes = second_factors.set_up(session, current_user.id, secret, form.get("code", ""))
         sign_ins.end_all(session, current_user.id, but=here)
-        keep(sign_ins.renew(session, here, second_factor=True))
+        token = sign_ins.renew(session, here, second_factor=True)
+    keep(token)
     log.info("set up a second factor from %s", request.remote_addr)
     return codes
 

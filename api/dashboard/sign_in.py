@@ -167,7 +167,8 @@ def _begin_session(_: Any, user: Person) -> None:
     begin(request=g.request_id, user=user.id)
     address, agent = request.remote_addr or "", request.user_agent.string
     with wall.asking_for(user.tenant_id), transaction() as session:
-        keep(sign_ins.begin(session, user.row, address, agent))
+        token = sign_ins.begin(session, user.row, address, agent)
+    keep(token)
     account = guesses.trace(user.email)
     log.info("signed in by password from %s, account %s", request.remote_addr, account)
 
