@@ -226,7 +226,7 @@ def test_no_cookie_holds_a_secret_that_is_being_set_up(app: Flask, password: str
     browser = sign_in(app, password)
     secret = App(browser).secret
 
-    with browser.session_transaction() as cookie:
+    with browser.session_transaction(PAGE) as cookie:
         assert secret not in str(dict(cookie))
     assert App(browser).secret == secret, "a page that is loaded again must not offer another"
     assert App(sign_in(app, password)).secret != secret

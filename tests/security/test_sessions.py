@@ -212,7 +212,7 @@ def test_an_operator_ends_the_sessions_of_a_person(app: Flask, tenant: Tenant) -
 
 def test_of_a_session_the_database_keeps_no_more_than_a_hash(app: Flask, tenant: Tenant) -> None:
     browser = signed_in(app, tenant.name)
-    with browser.session_transaction() as cookie:
+    with browser.session_transaction(PAGE) as cookie:
         token = cookie["_user_id"]
 
     with reading() as session:
