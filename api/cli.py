@@ -133,7 +133,7 @@ def tenant_set(name: str, resets: tuple[str, ...], **changes: float | None) -> N
 @says_errors
 def tenant_show(name: str) -> None:
     """Print a tenant's id, its weight and its limits."""
-    _use_local()
+    use_local()
     with transaction() as session:
         shown = tenants.tenant_named(session, name)
     click.echo(f"id                   {shown.id}")
