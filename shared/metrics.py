@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from sqlalchemy import event
+from sqlalchemy.orm import Session
 
 from shared import wall
 from shared.db import transaction
@@ -30,6 +32,12 @@ ITEMS = Counter(
     "atelier_items",
     "What became of claimed items: done, failed, cancelled, or queued again.",
     ["lane", "became"],
+    registry=REGISTRY,
+)
+RETRIES = Counter(
+    "atelier_retries",
+    "Items queued again: after an error, a crash, or by a user. Releases are none.",
+    ["lane", "reason"],
     registry=REGISTRY,
 )
 COMMITS = Counter("atelier_commits", "Commits of results.", registry=REGISTRY)
@@ -54,6 +62,11 @@ WAIT = Histogram(
     buckets=_WAITS,
     registry=REGISTRY,
 )
+
+
+def count_at_commit(session: Session, counter: Counter, count: int) -> None:
+    """Count what is certain only once the session's transaction has committed."""
+    event.listen(session, "after_commit", lambda _: counter.inc(count), once=True)
 
 
 @contextmanager

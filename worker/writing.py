@@ -47,6 +47,8 @@ def write(lease: Lease, results: Sequence[Result], conclude: Conclude | None = N
             metrics.COMMITS.inc()
             for (lane, became), count in committed.became.items():
                 metrics.ITEMS.labels(lane, became).inc(count)
+            for lane, count in committed.retries.items():
+                metrics.RETRIES.labels(lane, "error").inc(count)
             for lane in committed.hints:
                 hint(lane)
             return

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
+from shared import metrics
 from shared.errors import Conflict
 from shared.services import budgets, datasets, jobs, retention
 from shared.services.events import add_event
@@ -17,7 +18,7 @@ from shared.services.ledger.accept import add_step
 from shared.services.ledger.counters import JobChange, lock_jobs, move_jobs
 from shared.services.ledger.trainings import start_waiting
 from shared.services.ledger.waiting import enqueue
-from shared.states import FINAL_JOB_STATES, DatasetState, JobKind, JobState, Step
+from shared.states import FINAL_JOB_STATES, DatasetState, JobKind, JobState, Lane, Step
 from shared.tables.failure import Failure
 from shared.tables.job import Job
 
@@ -35,8 +36,6 @@ _AGAIN = text("""
 _RECOUNT = text("""
     UPDATE jobs SET queued = queued + :count, failed = 0, cancelled = 0, expired = 0 WHERE id = :job
 """)
-
-
 _FAILED_STEP = text("""
     SELECT step FROM items WHERE job_id = :job AND step <> 'run' AND state = 'failed'
 """)
@@ -74,11 +73,16 @@ def retry(session: Session, tenant_id: str, id_: str) -> Job:
         raise Conflict(f"Every item of job {id_} is done; there is nothing to retry.")
     session.execute(_RECOUNT, {"job": id_, "count": count})
     enqueue(session, id_)
+    _count(session, job.lane, count)
     if job.kind == JobKind.INGESTION:
         datasets.prepare_again(session, str(job.dataset_id))
     session.refresh(job)
     budgets.check(session, job)
     return job
+
+
+def _count(session: Session, lane: str, items: int) -> None:
+    metrics.count_at_commit(session, metrics.RETRIES.labels(lane, "user"), items)
 
 
 def _refuse_outdated(session: Session, job: Job) -> None:
@@ -140,6 +144,7 @@ def retry_failed(session: Session, tenant_id: str, only: Filter) -> Retried:
         if again:
             count += again
             retried.jobs.append(session.get_one(Job, job_id))
+            _count(session, retried.jobs[-1].lane, again)
     # After the last job is locked: a budget locks its tenant, and tenants come after jobs.
     for job in retried.jobs:
         budgets.check(session, job)
@@ -190,5 +195,6 @@ def _retry_step(session: Session, job: Job, step: Step) -> Job:
     session.execute(_FORGET_STEP, {"job": job.id, "step": step})
     add_event(session, job.id, "state", state)
     add_step(session, job, step)
+    _count(session, Lane.LIGHT, 1)
     session.refresh(job)
     return job

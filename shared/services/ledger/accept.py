@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from sqlalchemy import event, inspect, text
+from sqlalchemy import inspect, text
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -92,8 +92,7 @@ def add_items(session: Session, job: Job, items: Iterable[NewItem]) -> int:
         count = _add_few(session, job, few)
     else:
         count = _add_many(session, job, chain(few, source))
-    accepted = metrics.ACCEPTED.labels(job.lane)
-    event.listen(session, "after_commit", lambda _: accepted.inc(count), once=True)
+    metrics.count_at_commit(session, metrics.ACCEPTED.labels(job.lane), count)
     return count
 
 

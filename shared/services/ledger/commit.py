@@ -81,6 +81,8 @@ class Committed:
     hints: set[Lane] = field(default_factory=set)
     became: Counter[tuple[Lane, ItemState]] = field(default_factory=Counter)
     """Items by lane and by what became of them."""
+    retries: Counter[Lane] = field(default_factory=Counter)
+    """Items that failed and are to run again, by lane."""
 
 
 # The rows of jobs are locked before the lease is looked at: whatever waits for one of them sees all
@@ -164,6 +166,7 @@ class _Book:
         self.used: dict[JobStep, Used] = defaultdict(Used)
         self.hints: set[Lane] = set()
         self.became: Counter[tuple[Lane, ItemState]] = Counter()
+        self.retries: Counter[Lane] = Counter()
 
     def enter(self, result: Result) -> None:
         row = self.held[result.item]
@@ -177,6 +180,7 @@ class _Book:
             self.failures.append(self._failure(result, row, state))
         if state is ItemState.QUEUED:
             self.again.append(_again(result, row))
+            self.retries[_lane(row)] += isinstance(result, Failed)
         else:
             error = result.error if isinstance(result, Failed) else None
             self.ended.append({"id": row.id, "state": state, "error": error})
@@ -219,7 +223,7 @@ class _Book:
             used.items_done += state is ItemState.DONE
             used.items_failed += state is ItemState.FAILED
             used.cost += row.cost * (state is ItemState.DONE)
-        lane = Lane.LIGHT if row.step != Step.RUN else Lane(row.lane)
+        lane = _lane(row)
         self.became[lane, state] += 1
         if waits or row.limited:
             # A flow that was full has room again.
@@ -235,9 +239,13 @@ class _Book:
         for flow_id, change in self.flows.items():
             flows.change(session, flow_id, change)
         committed.hints |= self.hints
-        committed.became = self.became
+        committed.became, committed.retries = self.became, self.retries
         if settle(session, empty):
             committed.hints.add(Lane.LIGHT)
+
+
+def _lane(row: Any) -> Lane:
+    return Lane.LIGHT if row.step != Step.RUN else Lane(row.lane)
 
 
 def _again(result: Result, row: Any) -> Again:

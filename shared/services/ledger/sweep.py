@@ -3,13 +3,14 @@ twice.
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from shared import metrics
 from shared.services import failures
 from shared.services.failures import NewFailure
 from shared.services.ledger import flows
@@ -80,8 +81,10 @@ def recover(session: Session, token: UUID) -> Lane | None:
     crashed: list[NewFailure] = []
     changes: dict[str, JobChange] = defaultdict(JobChange)
     used: dict[JobStep, Used] = defaultdict(Used)
+    became: Counter[ItemState] = Counter()
     for row in rows:
         state = _after_crash(row.crashes, row.job_state)
+        became[state] += 1
         if state is ItemState.QUEUED:
             # At once after a first crash: most are a killed process, not the item's fault.
             pause = backoff_s(row.crashes) if row.crashes else 0.0
@@ -105,7 +108,15 @@ def recover(session: Session, token: UUID) -> Lane | None:
     moved = move_jobs(session, changes)
     enter(session, used)
     settle(session, [job.id for job in moved if job.queued == job.running == 0])
+    _count(session, Lane(lease.lane), became)
     return Lane(lease.lane)
+
+
+def _count(session: Session, lane: Lane, became: Counter[ItemState]) -> None:
+    for state, count in became.items():
+        metrics.count_at_commit(session, metrics.ITEMS.labels(lane, state), count)
+    again = became[ItemState.QUEUED]
+    metrics.count_at_commit(session, metrics.RETRIES.labels(lane, "crash"), again)
 
 
 def _crash(lease: Any) -> dict[str, Any]:
