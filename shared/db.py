@@ -4,10 +4,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -112,6 +113,11 @@ def transaction() -> Iterator[Session]:
     """A session whose work is committed at the end of the block, or rolled back if it raises."""
     with Session(engine(), expire_on_commit=False) as session, session.begin():
         yield session
+
+
+def now(session: Session) -> datetime:
+    """The database's clock: what ends when is judged by it alone, whatever a machine's own says."""
+    return session.execute(text("SELECT clock_timestamp()")).scalar_one()
 
 
 @contextmanager

@@ -3,7 +3,7 @@ result file.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from flask import Response, jsonify
@@ -19,7 +19,7 @@ from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.routes.submissions import Metadata
 from api.times import seconds, seconds_or_none
-from shared.db import reading, transaction
+from shared.db import now, reading, transaction
 from shared.endpoints import endpoint
 from shared.errors import Invalid
 from shared.queues import hint
@@ -195,7 +195,7 @@ def _show_one(session: Session, job: Job) -> BatchAnswer:
 def create_batch(body: BatchBody) -> Response:
     require_json()
     served = endpoint(body.endpoint)
-    deadline = datetime.now(UTC) + _window(body.completion_window)
+    window = _window(body.completion_window)
     params: dict[str, Any] = {"completion_window": body.completion_window, "base_url": base_url()}
     if body.output_expires_after is not None:
         params["results_live_s"] = body.output_expires_after.seconds
@@ -203,7 +203,7 @@ def create_batch(body: BatchBody) -> Response:
     def create(session: Session) -> tuple[BatchAnswer, Lane]:
         common = submissions.Common(
             caller().tenant_id,
-            deadline=deadline,
+            deadline=now(session) + window,
             metadata=body.metadata or {},
             key_id=caller().key_id,
         )

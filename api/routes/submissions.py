@@ -1,6 +1,5 @@
 """Submissions: the body of `POST /api/v1/jobs`, and the service that accepts each kind of job."""
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import caller, require
 from api.times import LAST_SECOND
+from shared.db import now
 from shared.errors import Invalid
 from shared.family import Family
 from shared.services import lines, submissions, webhooks
@@ -189,19 +189,20 @@ def _common(session: Session, body: JobBody) -> submissions.Common:
     return submissions.Common(
         tenant_id,
         body.priority,
-        _deadline(body),
+        _deadline(session, body),
         body.metadata,
         body.webhook,
         caller().key_id,
     )
 
 
-def _deadline(body: JobBody) -> datetime | None:
+def _deadline(session: Session, body: JobBody) -> datetime | None:
     if body.deadline is None:
         return None
-    if body.deadline <= time.time():
+    deadline = datetime.fromtimestamp(body.deadline, UTC)
+    if deadline <= now(session):
         raise Invalid("deadline: it has passed; give seconds since 1970", param="deadline")
-    return datetime.fromtimestamp(body.deadline, UTC)
+    return deadline
 
 
 def _required(body: JobBody, name: str) -> str:

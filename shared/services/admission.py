@@ -3,10 +3,10 @@ client should be warned of.
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
+from shared.db import now
 from shared.services import budgets
 from shared.services.metrics import workers_by_lane
 from shared.services.prices import MEASURED_DAYS, price_of
@@ -48,7 +48,7 @@ def _of_estimate(session: Session, job: Job, has_budget: bool) -> list[str]:
         return [counted] if has_budget else []
     if job.deadline is None or job.total == 1:
         return []  # a single item starts at once or not at all
-    left_s = (job.deadline - datetime.now(UTC)).total_seconds()
+    left_s = (job.deadline - now(session)).total_seconds()
     workers = max(1, workers_by_lane(session).get(job.lane, 0))
     if told.compute_seconds / workers <= left_s:
         return []

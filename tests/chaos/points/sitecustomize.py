@@ -5,11 +5,14 @@ does nothing without FAIL_POINT. The code itself knows nothing of it. FAIL_ONCE 
 first process that can make it is struck, and no other.
 """
 
+import ctypes
+import gc
 import importlib.machinery
 import os
 import signal
 import sys
 import time
+from datetime import datetime, timedelta
 from functools import wraps
 
 POINTS = {
@@ -78,8 +81,17 @@ class Arming:
 
 def skew(seconds):
     """Have this process's clock go wrong, as a machine's may."""
-    real = time.time
-    time.time = lambda: real() + seconds
+    real_time, real_now = time.time, datetime.now
+
+    def now(cls, tz=None):
+        return real_now(tz) + timedelta(seconds=seconds)
+
+    time.time = lambda: real_time() + seconds
+    # The class itself must stay: what others make of it would be no datetime any more. Python keeps
+    # a built-in class from being changed, though not the dictionary that it is made of.
+    (members,) = gc.get_referents(datetime.__dict__)
+    members["now"] = classmethod(now)
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(datetime))
 
 
 if os.environ.get("FAIL_POINT"):
