@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -31,20 +30,17 @@ from shared.tables.tenant import Tenant
 from tests.conftest import cleaned
 from tests.ledger import add_other_tenant, add_stand_in, execute, finish, look, submit, take
 from tests.settings import forget_settings
-from tests.statements import Statement, caught
+from tests.shared.services.plans import can_be_explained, looked_up, measured, read_in_full
+from tests.statements import caught
 
-LARGE = {
-    "items",
-    "queue",
-    "outputs",
-    "jobs",
-    "events",
-    "failures",
-    "deliveries",
-    "usage",
-    "usage_entries",
-}
-"""Tables of which no hot statement may read every row."""
+MOST_ROWS = 150
+"""More than any page or batch; far fewer than the rows of a crowded table."""
+
+MAY_READ = ("WITH open AS", "jobs.metadata @>", "WHERE jobs.model_version_id IN")
+"""Parts of statements that may read more: a budget sums up every job of its tenant that is open. By
+metadata, and outputs by model, the statistics decide what is less to read: the filter's index, or
+the rows from the newest on until the page is full.
+"""
 
 RARE_JOBS = {
     jobs.Filter(kind=JobKind.TRAINING): "jobs_by_end",
@@ -80,29 +76,6 @@ def crowded(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Te
             finish(take())
         execute("ANALYZE")
         yield tenant
-
-
-def read_in_full(statement: Statement) -> set[str]:
-    """The large tables of which a statement must read every row, for want of an index."""
-    with transaction() as session:
-        # Of small tables, as in a test, it would choose to.
-        session.execute(text("SET LOCAL enable_seqscan = off"))
-        cursor = session.connection().exec_driver_sql(
-            f"EXPLAIN (FORMAT JSON) {statement[0]}", statement[1]
-        )
-        [plan] = cursor.scalar_one()
-        session.rollback()
-    return {node["Relation Name"] for node in nodes(plan["Plan"]) if _is_full(node)} & LARGE
-
-
-def _is_full(node: dict[str, Any]) -> bool:
-    return node["Node Type"] == "Seq Scan"
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for below in plan.get("Plans", ()):
-        yield from nodes(below)
 
 
 def claim_and_commit(tenant: Tenant) -> None:
@@ -230,30 +203,40 @@ def assert_finds_by_index(act: Callable[[Tenant], None], tenant: Tenant) -> None
     """Nothing of what is done reads a large table in full."""
     with caught() as statements:
         act(tenant)
-    explainable = [each for each in statements if _can_be_explained(each[0])]
+    explainable = [each for each in statements if can_be_explained(each[0])]
     assert explainable
 
     for statement in explainable:
         assert read_in_full(statement) == set(), statement[0]
 
 
-def _can_be_explained(statement: str) -> bool:
-    first = statement.split(maxsplit=1)[0].upper()
-    return first in {"SELECT", "WITH", "UPDATE", "DELETE", "INSERT"} and "incoming" not in statement
+@pytest.mark.parametrize("act", HOT, ids=lambda act: act.__name__)
+def test_no_scan_reads_far_more_rows_than_are_asked_for(
+    crowded: Tenant, act: Callable[[Tenant], None]
+) -> None:
+    with measured() as reads:
+        act(crowded)
+
+    assert reads
+    many = [each for each in reads if each.rows > MOST_ROWS]
+    assert [each for each in many if not any(part in each.statement for part in MAY_READ)] == []
 
 
-def looked_up(statement: Statement) -> dict[str, str]:
-    """The indexes by which a statement finds its rows, in a transaction of a list by metadata, each
-    with what is looked up in it.
-    """
-    with transaction() as session:
-        session.execute(text("SET LOCAL enable_bitmapscan = on"))
-        cursor = session.connection().exec_driver_sql(
-            f"EXPLAIN (FORMAT JSON) {statement[0]}", statement[1]
-        )
-        [plan] = cursor.scalar_one()
-    found = [node for node in nodes(plan["Plan"]) if "Index Name" in node]
-    return {node["Index Name"]: node.get("Index Cond", "") for node in found}
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT count(*) FROM items",
+        "SELECT id FROM items WHERE custom_id = 'none' ORDER BY id LIMIT 1",
+        "SELECT id FROM outputs WHERE seed = -1 ORDER BY id DESC LIMIT 1",
+    ],
+)
+def test_a_whole_index_that_is_read_would_be_noticed(crowded: Tenant, statement: str) -> None:
+    assert read_in_full((statement, {})) == set()
+
+    with measured() as reads, reading() as session:
+        session.execute(text(statement))
+
+    assert max(each.rows for each in reads) > MOST_ROWS
 
 
 @pytest.mark.parametrize("only", RARE_JOBS, ids=str)
