@@ -1,7 +1,6 @@
 """Migrations: they make exactly the tables of the code, and go back and forth with rows in them."""
 
 import datetime
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -9,12 +8,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Engine, insert, inspect, text
+from sqlalchemy import Column, Engine, insert, text
 from sqlalchemy.exc import OperationalError
 
 from migrations.commands import config, downgrade, upgrade
 from shared.errors import Permanent
 from shared.tables.metadata import metadata
+from tests.migrations.shapes import tables_of
 
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()]
 """Newest first."""
@@ -39,10 +39,6 @@ def differences(database: Engine) -> list[Any]:
             connection, opts={"compare_type": True, "compare_server_default": True}
         )
         return compare_metadata(context, metadata)
-
-
-def tables_of(database: Engine) -> set[str]:
-    return set(inspect(database).get_table_names()) - {"alembic_version"}
 
 
 def fill(database: Engine) -> None:
@@ -131,59 +127,6 @@ def test_a_database_of_a_newer_release_is_refused_with_a_remedy(empty: Engine) -
 
     with pytest.raises(Permanent, match="newer Atelier"):
         upgrade()
-
-
-CONTRACTS: set[str] = set()
-"""Revisions that remove what the release before last still used; each needs its reason here."""
-
-
-@pytest.mark.parametrize("revision", sorted(set(REVISIONS[:-1]) - CONTRACTS))
-def test_the_release_before_can_work_with_the_tables_after(empty: Engine, revision: str) -> None:
-    upgrade(f"{int(revision) - 1:04}")
-    before, before_uniques = shapes(empty), uniques(empty)
-    upgrade(revision)
-    after, after_uniques = shapes(empty), uniques(empty)
-
-    for name, columns in before.items():
-        assert columns.items() <= after[name].items(), f"{name} lost or changed a column"
-        for added in set(after[name]) - set(columns):
-            assert after[name][added].may_be_left_out, f"{name}.{added} must be given"
-        assert after_uniques[name] <= before_uniques[name], f"{name} refuses what it took"
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a program must know of a column."""
-
-    type: str
-    may_be_left_out: bool
-
-
-def uniques(database: Engine) -> dict[str, set[tuple[str, ...]]]:
-    """The columns of each table that no two rows may have in common."""
-    inspector = inspect(database)
-    return {
-        name: {
-            tuple(column for column in index["column_names"] if column)
-            for index in inspector.get_indexes(name)
-            if index["unique"]
-        }
-        for name in tables_of(database)
-    }
-
-
-def shapes(database: Engine) -> dict[str, dict[str, Shape]]:
-    inspector = inspect(database)
-    return {
-        name: {
-            column["name"]: Shape(
-                str(column["type"]),
-                column["nullable"] or column["default"] is not None or "identity" in column,
-            )
-            for column in inspector.get_columns(name)
-        }
-        for name in tables_of(database)
-    }
 
 
 _BEFORE_USAGE = """

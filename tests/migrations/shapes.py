@@ -1,0 +1,115 @@
+"""What a program must know of tables, and what of them may refuse what it does."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, inspect, text
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What may refuse a row, or a call."""
+
+    table: str
+    told: str
+    columns: frozenset[str] = frozenset()
+
+
+# Not-null is told by the shapes of columns, and unique constraints by their indexes.
+_CONSTRAINTS = text("""
+    SELECT conrelid::regclass::text AS "table", pg_get_constraintdef(pg_constraint.oid) AS told,
+        ARRAY(SELECT attname::text FROM pg_attribute
+            WHERE attrelid = conrelid AND attnum = ANY(conkey)) AS columns
+    FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype IN ('c', 'f', 'x')
+""")
+_POLICIES = text("""
+    SELECT tablename AS "table", concat_ws(' ', permissive, cmd, roles, qual, with_check) AS told
+    FROM pg_policies WHERE schemaname = 'public'
+""")
+_WALLED = text("""
+    SELECT relname AS "table", 'row security' || repeat(' for all', relforcerowsecurity::int)
+        AS told
+    FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relrowsecurity
+""")
+_FOUND_IN_THE_WALL = text("""
+    SELECT relname AS "table", 'view' AS told FROM pg_class
+    WHERE relnamespace = to_regnamespace('wall') AND relkind = 'v'
+    UNION ALL
+    SELECT proname, pg_get_function_arguments(oid) || ': ' || pg_get_function_result(oid)
+    FROM pg_proc WHERE pronamespace = to_regnamespace('wall')
+""")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """All that a release may have to obey beside the shapes of columns, and what it calls."""
+
+    constraints: set[Rule]
+    policies: set[Rule]
+    walled: set[Rule]
+    callable: set[Rule]
+
+    def refuse(self, before: "Rules", columns: Mapping[str, Collection[str]]) -> set[Rule]:
+        """The rules that are new to a release that knows those before, and these columns."""
+        found = {
+            rule
+            for rule in self.constraints - before.constraints
+            # One that is about new columns alone finds what they hold where they are left out.
+            if rule.columns & set(columns.get(rule.table, ()))
+        }
+        if before.walled:
+            # Nobody asks as a role behind a wall before there is one.
+            old = {rule for rule in self.walled | self.policies if rule.table in columns}
+            found |= old ^ (before.walled | before.policies)
+        return found | (before.callable - self.callable)
+
+
+def rules(database: Engine) -> Rules:
+    with database.connect() as connection:
+
+        def found(statement) -> set[Rule]:
+            return {
+                Rule(row.table, row.told, frozenset(getattr(row, "columns", ())))
+                for row in connection.execute(statement)
+            }
+
+        return Rules(*map(found, (_CONSTRAINTS, _POLICIES, _WALLED, _FOUND_IN_THE_WALL)))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a program must know of a column."""
+
+    type: str
+    may_be_left_out: bool
+
+
+def tables_of(database: Engine) -> set[str]:
+    return set(inspect(database).get_table_names()) - {"alembic_version"}
+
+
+def uniques(database: Engine) -> dict[str, set[tuple[str, ...]]]:
+    """The columns of each table that no two rows may have in common."""
+    inspector = inspect(database)
+    return {
+        name: {
+            tuple(column for column in index["column_names"] if column)
+            for index in inspector.get_indexes(name)
+            if index["unique"]
+        }
+        for name in tables_of(database)
+    }
+
+
+def shapes(database: Engine) -> dict[str, dict[str, Shape]]:
+    inspector = inspect(database)
+    return {
+        name: {
+            column["name"]: Shape(
+                str(column["type"]),
+                column["nullable"] or column["default"] is not None or "identity" in column,
+            )
+            for column in inspector.get_columns(name)
+        }
+        for name in tables_of(database)
+    }
