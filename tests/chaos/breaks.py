@@ -292,7 +292,7 @@ def a_lease_stays_after_its_last_item(code: Code) -> None:
 
 
 @named_by(
-    "a training waits for its data set only while that is being prepared",
+    "a training waits for its data sets only while one of them is being prepared",
     scenarios.a_trainings_file_cannot_be_prepared,
 )
 def a_training_outlives_its_data_sets_preparation(code: Code) -> None:
