@@ -90,7 +90,7 @@ class Committed:
 # more, no row is found.
 _HELD = text("""
     WITH held AS (
-        SELECT id, job_id, flow_id, step, attempt, cost FROM items
+        SELECT id, job_id, flow_id, step, attempt, crashes, cost FROM items
         WHERE id = ANY(:items) AND lease_token = :token AND state = 'running'
     ), locked AS (
         SELECT id, tenant_id, lane, state FROM jobs WHERE id IN (SELECT job_id FROM held)
@@ -206,7 +206,7 @@ class _Book:
             return ItemState.CANCELLED
         if isinstance(result, Released):
             return ItemState.QUEUED
-        again = result.retry and row.attempt < settings().max_attempts
+        again = result.retry and _errors(row) < settings().max_attempts
         return ItemState.QUEUED if again else ItemState.FAILED
 
     def _count(self, row: Any, state: ItemState, seconds: float) -> None:
@@ -251,7 +251,12 @@ def _lane(row: Any) -> Lane:
 def _again(result: Result, row: Any) -> Again:
     if isinstance(result, Released):
         return Again(row.id, result.delay_s, refund=True)
-    return Again(row.id, backoff_s(row.attempt))
+    return Again(row.id, backoff_s(_errors(row)))
+
+
+def _errors(row: Any) -> int:
+    """How often the item has raised, now included: crashes are attempts too, counted apart."""
+    return int(row.attempt - row.crashes)
 
 
 def _output_row(row: Any, output: NewOutput) -> dict[str, Any]:

@@ -61,9 +61,9 @@ def requeue(session: Session, token: UUID, items: Sequence[Again]) -> None:
     session.execute(_REQUEUE, names)
 
 
-def backoff_s(attempt: int) -> float:
-    """Pause before the next attempt, in seconds: doubling, with full jitter, so that crowds
-    disperse.
+def backoff_s(times: int) -> float:
+    """Pause before the next attempt, in seconds, after so many errors or so many crashes: doubling,
+    with full jitter, so that crowds disperse.
     """
-    ceiling = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (attempt - 1))
+    ceiling = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (times - 1))
     return random.uniform(ceiling / 4, ceiling)  # noqa: S311 - jitter needs no secrecy

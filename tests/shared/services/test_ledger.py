@@ -10,11 +10,11 @@ from sqlalchemy import text
 from shared.db import transaction
 from shared.services import jobs, retries
 from shared.services.ledger import leases, sweep
-from shared.services.ledger.claim import _CLAIM, claim
+from shared.services.ledger.claim import _CLAIM, Claim, claim
 from shared.services.ledger.commit import Done, Failed, Released, commit
 from shared.states import Lane, Stop
 from shared.tables.tenant import Tenant
-from tests.ledger import OUTPUT, add_other_tenant, assert_sound, finish, submit, take
+from tests.ledger import OUTPUT, add_other_tenant, assert_sound, execute, finish, submit, take
 
 
 def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -182,15 +182,33 @@ class TestRetries:
         for attempt in (1, 2, 3):
             found = take()
             assert found.items[0].attempt == attempt
-            with transaction() as session:
-                failed = Failed(found.items[0].id, {"code": "internal", "message": "x"}, retry=True)
-                commit(session, found.token, [failed])
+            raise_in(found)
             assert not take().items, "it pauses"
-            with transaction() as session:
-                session.execute(text("UPDATE queue SET available_at = now()"))
+            end_pauses()
             assert_sound()
 
         assert state_of(job.id, tenant.id) == "failed"
+
+    def test_crashes_spend_none_of_the_errors_that_an_item_may_have(self, tenant: Tenant) -> None:
+        job = submit(tenant.id, [{}])
+        for _ in range(2):
+            found = take()
+            expire()
+            with transaction() as session:
+                sweep.recover(session, found.token)
+            end_pauses()
+
+        for _ in range(2):
+            raise_in(take())
+            assert longest_pause_s() <= 4, "it pauses for its errors, not for its crashes"
+            assert_sound()
+            end_pauses()
+        assert state_of(job.id, tenant.id) == "running"
+
+        raise_in(take())
+
+        assert state_of(job.id, tenant.id) == "failed"
+        assert_sound()
 
     def test_a_release_spends_no_attempt(self, tenant: Tenant) -> None:
         submit(tenant.id, [{}])
@@ -260,3 +278,20 @@ class TestCancel:
 def expire() -> None:
     with transaction() as session:
         session.execute(text("UPDATE leases SET expires_at = now() - interval '1 second'"))
+
+
+def end_pauses() -> None:
+    execute("UPDATE queue SET available_at = now()")
+
+
+def longest_pause_s() -> float:
+    with transaction() as session:
+        left = text("SELECT extract(epoch FROM max(available_at) - now()) FROM queue")
+        return float(session.execute(left).scalar_one())
+
+
+def raise_in(found: Claim) -> None:
+    """Commit a claim's items as raised, to be tried again."""
+    error = {"code": "internal", "message": "RuntimeError: x"}
+    with transaction() as session:
+        commit(session, found.token, [Failed(item.id, error, retry=True) for item in found.items])

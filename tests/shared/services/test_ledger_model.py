@@ -35,7 +35,6 @@ from tests.conftest import empty_tables
 from tests.ledger import execute, faults
 from tests.settings import forget_settings
 from tests.shared.services.model import (
-    MOST_ERRORS,
     Item,
     Job,
     Lease,
@@ -242,7 +241,7 @@ class Ledger(RuleBasedStateMachine):
         said = {
             item: report
             for item, report in zip(items, reports, strict=False)
-            if report is not Report.NOTHING and not disputed(item, report)
+            if report is not Report.NOTHING
         }
         held = {item: report for item, report in said.items() if item.lease is lease}
         with self.transaction() as session:
@@ -346,14 +345,6 @@ class Ledger(RuleBasedStateMachine):
         with reading() as session:
             check_rows(session, self.model)
             assert faults(session) == {}
-
-
-def disputed(item: Item, report: Report) -> bool:
-    """Crashes are to be counted apart from errors, but the ledger takes each for an error too.
-
-    No worker asks for another attempt where that makes a difference.
-    """
-    return report is Report.RETRIED and item.errors < MOST_ERRORS <= item.attempt
 
 
 @pytest.fixture
