@@ -33,6 +33,8 @@ BATCH = 16
 _TURN_S = 20.0
 """How long one hint keeps a worker in a lane, so that its other lanes get their turn."""
 _HINT_EVERY_S = 1.0
+_TRIES = 3
+"""Claims that come out empty though there is more, because others took it, before a turn ends."""
 _STORING = 2
 """Batches that may be stored while the next one runs: more would only hold memory."""
 
@@ -102,8 +104,11 @@ class _Turn:
         return self.ending or time.monotonic() > self.ends_at
 
     def _claim(self) -> _Batch:
-        with metrics.timed("claim"), transaction() as session:
-            found = claim(session, self.lane, self.host.name, BATCH, self.host.warm)
+        for _ in range(_TRIES):
+            with metrics.timed("claim"), transaction() as session:
+                found = claim(session, self.lane, self.host.name, BATCH, self.host.warm)
+            if found.items or not found.more:
+                break
         lease = Lease(found.token, self.host.keeper, found.ids)
         if found.items:
             lease.hold()

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from shared.db import transaction
 from shared.errors import StorageUnavailable
 from shared.services import items, jobs, outputs
+from shared.services.ledger.claim import Claim, claim
 from shared.services.pages import Cursor
 from shared.states import Lane
 from shared.storage import read
@@ -55,6 +56,19 @@ def test_every_item_gets_its_outputs_with_hash_and_record(tenant: Tenant) -> Non
         assert output.provenance["model"] == "stand-in@1"
         assert output.provenance["code_version"]
     assert_sound()
+
+
+def test_a_turn_goes_on_after_a_claim_that_had_to_put_all_back(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found_none = [Claim(Lane.TEXT, [], more=True)]
+
+    def claim_late(*wanted: Any) -> Claim:
+        return found_none.pop() if found_none else claim(*wanted)
+
+    monkeypatch.setattr("worker.runner.claim", claim_late)
+
+    assert run(tenant, [{}]).state == "succeeded"
 
 
 def test_a_refused_item_fails_alone_and_is_not_tried_again(tenant: Tenant) -> None:

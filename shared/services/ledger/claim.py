@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from shared.services.events import add_event
 from shared.services.ledger.counters import MOVED_JOBS
 from shared.services.ledger.flows import MOVED_FLOWS
+from shared.services.ledger.limits import keep_limits
 from shared.settings import settings
 from shared.states import JobState, Lane, Stage
 
@@ -36,6 +37,8 @@ class Claimed:
     crashes: int
     weight: float
     """Of its tenant."""
+    limited: bool
+    """Its tenant may run only so many at once."""
     waited_s: float
     """Since it might be claimed."""
 
@@ -83,9 +86,9 @@ _ROOM = """
 # a batch is full even when each tenant has few. `= ANY(ARRAY(…))` fixes the locked rows before the
 # delete; with IN a plan may lock more than the limit. Compared with scalars of `head`, not joined
 # to it, the rows come from the index in order; a join would sort the whole queue. Rows that another
-# worker locks are skipped; flows are read without a lock, so workers never queue up. Nobody waits
-# for the disk: a claim that a crash of Postgres takes back has its items in the queue again, and
-# whoever runs them finds that it has no lease.
+# worker locks are skipped; flows are read without a lock, so workers never queue up, and limits are
+# looked at again where there are some. Nobody waits for the disk: a claim that a crash of Postgres
+# takes back has its items in the queue again, and whoever runs them finds that it has no lease.
 _CLAIM = text(f"""
     WITH firsts AS MATERIALIZED (
         SELECT room.id, room.vtime, room.free, first.batch_key
@@ -137,6 +140,7 @@ _CLAIM = text(f"""
     SELECT started.id, started.job_id, started.flow_id, jobs.tenant_id, jobs.kind, started.step,
         started.seq, started.custom_id, started.params, started.form,
         jobs.model_version_id, jobs.request_id, started.attempt, started.crashes, tenants.weight,
+        tenants.max_running IS NOT NULL AS limited,
         cast(extract(epoch FROM now() - started.available_at) AS float8) AS waited_s
     FROM started JOIN jobs ON jobs.id = started.job_id JOIN tenants ON tenants.id = jobs.tenant_id
     CROSS JOIN set_config('synchronous_commit', 'off', true)
@@ -170,19 +174,19 @@ _MORE = text(f"""
 def claim(session: Session, lane: Lane, worker: str, count: int, warm: Sequence[str] = ()) -> Claim:
     """Take up to `count` items of one batch key from a lane under a new lease.
 
-    `warm` are the model versions that the worker holds in memory. An empty claim has no lease.
-    Never hold the transaction while a model runs.
+    `warm` are the model versions that the worker holds in memory. An empty claim has no lease; if
+    there is more all the same, another transaction finds it. Never hold one while a model runs.
     """
     token = uuid4()
     names = {"lane": lane, "count": count, "token": token, "worker": worker, "warm": list(warm)}
     names |= {"lead": _LEAD, "stage": Stage.LOAD, "lease_s": settings().lease_seconds}
     for _ in range(_TRIES):
         rows = session.execute(_CLAIM, names).all()
+        items = keep_limits(session, token, [Claimed(*row) for row in rows])
         # After a full batch nobody need ask: a hint too many costs less.
-        more = len(rows) == count or session.execute(_MORE, names).scalar_one()
+        more = len(items) == count or session.execute(_MORE, names).scalar_one()
         if rows or not more:
             break
-    items = [Claimed(*row) for row in rows]
     if items:
         count_started = {"items": [item.id for item in items]}
         for job_id in session.execute(_COUNT, count_started).scalars().all():

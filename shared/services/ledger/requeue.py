@@ -22,6 +22,8 @@ _REQUEUE = text(f"""
     ), back AS (
         UPDATE items SET state = 'queued', lease_token = NULL,
             attempt = attempt - again.refund, crashes = crashes + again.crash,
+            -- A claim that puts back what it took a moment before has started nothing.
+            started_at = nullif(started_at, now()),
             -- Suspected of crashing its worker: alone from now on, so that its neighbours finish.
             batch_key = CASE WHEN crashes + again.crash >= 2
                 THEN 'alone:' || items.id ELSE batch_key END

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from shared.db import transaction
+from shared.services.ledger.claim import claim
 from shared.services.ledger.commit import Committed, Done, commit
 from shared.states import Lane
 from shared.tables.tenant import Tenant
@@ -147,6 +149,23 @@ def test_workers_in_parallel_take_different_items_and_none_waits(tenant: Tenant)
         beside = take(16)
 
     assert [item.seq for item in beside.items] == list(range(16, 32))
+
+
+@pytest.mark.parametrize(
+    ("limit", "waits_in"),
+    [(None, "moved_flows"), (3, "id = ANY(%(flows)s")],
+    ids=["free", "limited"],
+)
+def test_a_claim_has_its_items_before_it_waits_for_a_flow(limit: int | None, waits_in: str) -> None:
+    submit(add_other_tenant(max_running=limit), items(4))
+    with transaction() as other, transaction() as session:
+        other.execute(text("SELECT FROM flows FOR UPDATE"))
+        session.execute(text("SET LOCAL lock_timeout = '200ms'"))
+        with pytest.raises(OperationalError, match="lock timeout") as waiting:
+            claim(session, Lane.TEXT, "worker", 16)
+        session.rollback()
+
+    assert waits_in in str(waiting.value.statement)
 
 
 def commit_all(found: Any) -> Committed:

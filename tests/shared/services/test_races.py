@@ -22,7 +22,17 @@ from shared.services.ledger.commit import Done, Released, commit
 from shared.states import FINAL_JOB_STATES, Lane, Stop
 from shared.tables.job import Job
 from shared.tables.tenant import Tenant
-from tests.ledger import OUTPUT, assert_sound, execute, finish, look, release, submit, take
+from tests.ledger import (
+    OUTPUT,
+    add_other_tenant,
+    assert_sound,
+    execute,
+    finish,
+    look,
+    release,
+    submit,
+    take,
+)
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
@@ -161,6 +171,40 @@ class TestSweeperAgainstCommit:
         assert committed == {0, 1}, "each won some"
         assert (look(job).state, look(job).done) == ("succeeded", self.RACES)
         assert_sound()
+
+
+class TestClaimAgainstClaimOfALimitedTenant:
+    RACES = 100
+    LIMIT = 3
+
+    def test_no_more_run_than_may_and_all_are_done_at_their_first_attempt(
+        self, tenant: Tenant, race: Race
+    ) -> None:
+        limited = add_other_tenant("limited", max_running=self.LIMIT)
+        job = submit(limited, [{}] * self.LIMIT * self.RACES)
+        filled = submit(tenant.id, [{}] * self.RACES)
+        execute("UPDATE queue SET batch_key = 'the same'")
+        order = []
+        for lead_s in islice(cycle(LEADS_S), self.RACES):
+            both = race(partial(take, 4), partial(take, 4), lead_s)
+            assert look(job).running <= self.LIMIT
+            assert_sound()
+            for found in both:
+                order += [item.seq for item in found.items if item.job_id == job.id]
+                finish(found)
+        while (found := take()).items:
+            order += [item.seq for item in found.items if item.job_id == job.id]
+            finish(found)
+
+        assert sorted(order) == list(range(job.total))
+        assert (look(job).state, look(filled).state) == ("succeeded", "succeeded")
+        assert attempts() == {1}
+
+
+def attempts() -> set[int]:
+    """How often each item was tried."""
+    with transaction() as session:
+        return set(session.execute(text("SELECT attempt FROM items")).scalars())
 
 
 def accept_jobs(tenant: Tenant, count: int) -> None:
