@@ -105,6 +105,10 @@ class RetryAnswer(BaseModel):
     object: Literal["retry"] = "retry"
     items: int
     jobs: list[str]
+    more: bool = Field(
+        description=f"More match than one retry takes, {retries.MOST_AT_ONCE:,}: ask again for the "
+        "next."
+    )
 
 
 def show_failure(failure: Failure) -> FailureAnswer:
@@ -158,7 +162,8 @@ def retry_failures(body: RetryBody) -> Response:
     only = failures.Filter(body.job, _item(body.item), body.reason)
     with transaction() as session:
         retried = retries.retry_failed(session, caller().tenant_id, only)
-        answer = RetryAnswer(items=retried.items, jobs=[job.id for job in retried.jobs])
+        again = [job.id for job in retried.jobs]
+        answer = RetryAnswer(items=retried.items, jobs=again, more=retried.more)
         lanes = {Lane(job.lane) for job in retried.jobs}
     for lane in lanes:
         hint(lane)

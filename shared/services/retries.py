@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import select, text, update
+from sqlalchemy import ColumnElement, select, text, update
 from sqlalchemy.orm import Session
 
 from shared import metrics
@@ -92,14 +92,6 @@ def _refuse_outdated(session: Session, job: Job) -> None:
         raise Conflict(f"Job {job.id} is past the retention and is being deleted.")
 
 
-# A job that is just being cancelled, or whose results are being written, is left as it is.
-_LOCK_FOR_SOME = text("""
-    SELECT state FROM jobs
-    WHERE id = :job AND kind IN ('generation', 'embedding')
-        AND state NOT IN ('validating', 'cancelling', 'finalizing')
-        AND (finished_at > :oldest) IS NOT FALSE
-    FOR NO KEY UPDATE
-""")
 _REOPEN_FOR_SOME = text("""
     UPDATE jobs SET
         state = CASE WHEN state = ANY(:ended) THEN 'queued' ELSE state END,
@@ -114,7 +106,8 @@ _SOME_AGAIN = text("""
 _NOT_ENDED = text("""
     UPDATE failures SET ended = false WHERE job_id = :job AND item_id = ANY(:items) AND ended
 """)
-_MOST_AT_ONCE = 100_000
+MOST_AT_ONCE = 100_000
+"""Failures of one retry: as many as a transaction has done with within seconds."""
 
 
 @dataclass(frozen=True)
@@ -123,22 +116,28 @@ class Retried:
 
     items: int
     jobs: list[Job]
+    more: bool = False
+    """There were more than one retry takes: another takes the next."""
 
 
 def retry_failed(session: Session, tenant_id: str, only: Filter) -> Retried:
     """Queue again the generation items whose failures match, be their job over or not.
 
-    Hint the jobs' lanes after the commit. Raises BudgetSpent.
+    The oldest failures first, up to MOST_AT_ONCE. Hint the jobs' lanes after the commit. Raises
+    BudgetSpent.
     """
-    chosen = select(Failure.job_id, Failure.item_id).where(
-        *matching(tenant_id, replace(only, ended=True))
-    )
-    by_job: dict[str, list[int]] = defaultdict(list)
-    for job_id, item_id in session.execute(chosen.order_by(Failure.id).limit(_MOST_AT_ONCE)):
-        by_job[job_id].append(item_id)
-    retried = Retried(0, [])
-    count = 0
     oldest = retention.oldest(session, tenant_id)
+    chosen = (
+        select(Failure.job_id, Failure.item_id)
+        .join(Job, Job.id == Failure.job_id)
+        .where(*matching(tenant_id, replace(only, ended=True)), *_takes_some(oldest))
+    )
+    found = session.execute(chosen.order_by(Failure.id).limit(MOST_AT_ONCE + 1)).all()
+    by_job: dict[str, list[int]] = defaultdict(list)
+    for job_id, item_id in found[:MOST_AT_ONCE]:
+        by_job[job_id].append(item_id)
+    retried = Retried(0, [], more=len(found) > MOST_AT_ONCE)
+    count = 0
     for job_id, item_ids in sorted(by_job.items()):
         again = _retry_some(session, job_id, item_ids, oldest)
         if again:
@@ -151,9 +150,23 @@ def retry_failed(session: Session, tenant_id: str, only: Filter) -> Retried:
     return replace(retried, items=count)
 
 
+def _takes_some(oldest: datetime | None) -> list[ColumnElement[bool]]:
+    """The conditions on a job of which single items may be queued again: one that is just being
+    cancelled, or whose results are being written, is left as it is.
+    """
+    takes: list[ColumnElement[bool]] = [
+        Job.kind.in_([JobKind.GENERATION, JobKind.EMBEDDING]),
+        Job.state.not_in([JobState.VALIDATING, JobState.CANCELLING, JobState.FINALIZING]),
+    ]
+    if oldest is not None:
+        takes.append((Job.finished_at > oldest).is_not(False))
+    return takes
+
+
 def _retry_some(session: Session, job_id: str, item_ids: list[int], oldest: datetime | None) -> int:
     names = {"job": job_id, "items": item_ids, "ended": sorted(FINAL_JOB_STATES)}
-    state = session.execute(_LOCK_FOR_SOME, names | {"oldest": oldest}).scalar()
+    taken = select(Job.state).where(Job.id == job_id, *_takes_some(oldest))
+    state = session.scalar(taken.with_for_update(key_share=True))
     if state is None:
         return 0
     count = session.execute(_SOME_AGAIN, names).rowcount  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.log import Keeping
+from shared.services import retries
 from tests.api.client import JOBS, Api, ok, refused, run_queued
 from tests.ledger import assert_sound, execute
 
@@ -57,9 +58,21 @@ def test_all_of_one_reason_are_retried(api: Api) -> None:
 
     retried = ok(api.post(f"{FAILURES}/retry", {"reason": reason["id"]}))
 
-    assert (retried["items"], retried["jobs"]) == (2, [job["id"]])
+    assert retried == {"object": "retry", "items": 2, "jobs": [job["id"]], "more": False}
     assert ok(api.get(f"{JOBS}/{job['id']}"))["counts"]["queued"] == 2
     assert_sound()
+
+
+def test_a_retry_says_when_there_is_more_than_it_takes(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "MOST_AT_ONCE", 1)
+    api.submit({"fault": "refuse"}, {"fault": "refuse"})
+    run_to_the_end()
+
+    answers = [ok(api.post(f"{FAILURES}/retry", {"reason": "invalid_value"})) for _ in range(2)]
+
+    assert [(each["items"], each["more"]) for each in answers] == [(1, True), (1, False)]
 
 
 def test_a_retry_of_everything_is_not_a_slip_of_the_pen(api: Api) -> None:
