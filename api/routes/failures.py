@@ -60,6 +60,9 @@ class ReasonAnswer(BaseModel):
     items: int
     jobs: int
     example: str
+    more: bool = Field(
+        description=f"The latest {failures.MOST_COUNTED:,} were counted, and there are more."
+    )
 
 
 class ReasonsAnswer(BaseModel):
@@ -147,7 +150,9 @@ def list_reasons() -> Response:
     with reading() as session:
         found = failures.reasons(session, caller().tenant_id)
     shown = [
-        ReasonAnswer(id=one.reason, items=one.items, jobs=one.jobs, example=one.example)
+        ReasonAnswer(
+            id=one.reason, items=one.items, jobs=one.jobs, example=one.example, more=one.more
+        )
         for one in found
     ]
     return jsonify(ReasonsAnswer(data=shown).model_dump(mode="json"))

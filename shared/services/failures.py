@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, text
+from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.orm import Session
 
 from shared.services.pages import Cursor, Page, page
@@ -15,6 +15,8 @@ from shared.tables.failure import Failure
 _MOST_LOG = 4000
 """Most characters that are kept of a log."""
 _MOST_REASONS = 100
+MOST_COUNTED = 10_000
+"""Failures that are counted of one reason: more are only told of."""
 
 _RECORD = text("""
     INSERT INTO failures (tenant_id, job_id, item_id, attempt, kind, ended, reason, error, worker,
@@ -22,6 +24,32 @@ _RECORD = text("""
     SELECT * FROM jsonb_to_recordset(cast(:rows AS jsonb)) AS row (
         tenant_id text, job_id text, item_id bigint, attempt int, kind text, ended bool,
         reason text, error jsonb, worker text, log text)
+""")
+
+
+# From one reason to the next by the index, as there are few of them and many failures of each. With
+# BETWEEN no other index gives the order; with = that of ids does, through all tenants' failures.
+_REASONS = text("""
+    WITH RECURSIVE reasons AS (
+        SELECT min(reason) AS reason FROM failures WHERE tenant_id = :tenant AND ended
+        UNION ALL
+        SELECT (SELECT min(failures.reason) FROM failures
+            WHERE tenant_id = :tenant AND ended AND failures.reason > reasons.reason)
+        FROM reasons WHERE reasons.reason IS NOT NULL
+    ), first AS (
+        SELECT reason FROM reasons WHERE reason IS NOT NULL LIMIT :reasons
+    )
+    SELECT first.reason, least(counted.items, :most) AS items, counted.jobs,
+        failures.error->>'message' AS example, counted.items > :most AS more
+    FROM first CROSS JOIN LATERAL (
+        SELECT count(*) AS items, count(DISTINCT job_id) AS jobs, max(id) AS latest FROM (
+            SELECT id, job_id FROM failures
+            WHERE tenant_id = :tenant AND ended
+                AND failures.reason BETWEEN first.reason AND first.reason
+            ORDER BY failures.reason DESC, id DESC LIMIT :most + 1
+        ) AS latest
+    ) AS counted JOIN failures ON failures.id = counted.latest
+    ORDER BY items DESC, first.reason
 """)
 
 
@@ -60,6 +88,8 @@ class Reason:
     jobs: int
     example: str
     """The latest of their messages."""
+    more: bool
+    """There are more items, and perhaps jobs, than were counted."""
 
 
 def record(session: Session, new: Sequence[NewFailure]) -> None:
@@ -99,24 +129,9 @@ def list_failures(session: Session, tenant_id: str, cursor: Cursor, only: Filter
 
 
 def reasons(session: Session, tenant_id: str) -> list[Reason]:
-    """Why a tenant's items have failed, the most frequent reasons first."""
-    ended = matching(tenant_id, Filter(ended=True))
-    counted = (
-        select(
-            Failure.reason,
-            func.count().label("failed"),
-            func.count(Failure.job_id.distinct()).label("jobs"),
-            func.max(Failure.id).label("latest"),
-        )
-        .where(*ended)
-        .group_by(Failure.reason)
-        .order_by(func.count().desc(), Failure.reason)
-        .limit(_MOST_REASONS)
-        .subquery()
-    )
-    latest = select(counted, Failure.error).join(Failure, Failure.id == counted.c.latest)
-    ordered = latest.order_by(counted.c.failed.desc(), counted.c.reason)
-    return [
-        Reason(row.reason, row.failed, row.jobs, str(row.error["message"]))
-        for row in session.execute(ordered)
-    ]
+    """Why a tenant's items have failed, the most frequent reasons first.
+
+    What it reads is bounded, however many have failed: of each reason the latest are counted.
+    """
+    names = {"tenant": tenant_id, "reasons": _MOST_REASONS, "most": MOST_COUNTED}
+    return [Reason(*row) for row in session.execute(_REASONS, names)]

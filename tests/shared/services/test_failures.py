@@ -203,3 +203,24 @@ def test_reasons_are_counted_the_most_frequent_first(tenant: Tenant) -> None:
         ("internal: ValueError", 2, 1),
         ("invalid_value", 1, 1),
     ]
+
+
+def test_of_a_reason_with_very_many_the_latest_are_counted(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "MOST_COUNTED", 2)
+    submit(tenant.id, [{}])
+    fail(take(), BROKEN)
+    submit(tenant.id, [{}] * 4)
+    fail(take(), BROKEN, BROKEN, REFUSED, REFUSED)
+    submit(add_other_tenant(), [{}])
+    fail(take(), BROKEN)
+
+    with transaction() as session:
+        found = failures.reasons(session, tenant.id)
+
+    assert [(each.reason, each.items, each.more) for each in found] == [
+        ("internal: ValueError", 2, True),
+        ("invalid_value", 2, False),
+    ]
+    assert found[0].example == BROKEN["message"]

@@ -159,6 +159,11 @@ def look_at_usage_and_budgets(tenant: Tenant) -> None:
     submit(tenant.id, [{}])
 
 
+def look_at_the_reasons_of_failures(tenant: Tenant) -> None:
+    with reading() as session:
+        failures.reasons(session, tenant.id)
+
+
 HOT = (
     claim_and_commit,
     renew,
@@ -173,6 +178,7 @@ HOT = (
     look_for_deliveries,
     look_at_the_lanes,
     look_at_usage_and_budgets,
+    look_at_the_reasons_of_failures,
 )
 
 
@@ -183,6 +189,7 @@ OF_THE_API = (
     list_outputs,
     cancel,
     look_at_the_lanes,
+    look_at_the_reasons_of_failures,
 )
 
 
