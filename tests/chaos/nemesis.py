@@ -43,6 +43,7 @@ class Nemesis:
             self.freeze_a_worker_past_its_lease,
             self.replace_a_worker,
             self.kill_the_api,
+            self.replace_the_api,
             self.kill_the_sweeper,
             self.flush_redis,
             self.stop_redis,
@@ -95,6 +96,13 @@ class Nemesis:
     def kill_the_api(self) -> None:
         self.site.kill("api")
         self.site.start("api")
+
+    def replace_the_api(self) -> None:
+        """The new one takes the port as soon as the old one, which still answers, leaves it."""
+        old = self.site.programs.pop("api")
+        old.ask_to_stop()
+        self.site.start("api")
+        old.stop()
 
     def kill_the_sweeper(self) -> None:
         self.site.kill("sweeper")

@@ -52,9 +52,13 @@ class Group:
         self.signal(signal.SIGKILL)
         self.child.wait()
 
-    def stop(self, within_s: float = 30) -> None:
-        """Ask it to end, as a deploy does, and wait. Raises TimeoutExpired."""
+    def ask_to_stop(self) -> None:
+        """Ask it to end, as a deploy does."""
         self.child.send_signal(signal.SIGTERM)
+
+    def stop(self, within_s: float = 30) -> None:
+        """Ask it to end and wait. Raises TimeoutExpired."""
+        self.ask_to_stop()
         self.child.wait(timeout=within_s)
         self.signal(signal.SIGKILL)
 

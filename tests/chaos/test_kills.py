@@ -2,7 +2,10 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -121,6 +124,38 @@ class TestApi:
             victim.start(name)
         assert customer.await_end(answer.json()["id"])["state"] == "succeeded"
         assert all_faults(victim) == {}
+
+    def test_told_to_end_under_load_it_answers_what_it_took_and_the_next_goes_on(
+        self, victim: Site, customer: Customer
+    ) -> None:
+        victim.start("api")
+        victim.await_api()
+        answered: list[str] = []
+        with ThreadPoolExecutor(4) as clients:
+            for _ in range(4):
+                clients.submit(submit_until_refused, customer, answered)
+            until(lambda: len(answered) >= 8)
+            answered_before = len(answered)
+            victim.programs.pop("api").stop()
+
+        assert len(answered) > answered_before, "it had taken some when it was told"
+        with transaction() as session:
+            accepted = session.execute(text("SELECT id FROM jobs")).scalars().all()
+        assert sorted(answered) == sorted(accepted)
+
+        for name in ("api", "sweeper", "worker"):
+            victim.start(name)
+        victim.await_api()
+        ended = {customer.await_end(job)["state"] for job in answered}
+        assert ended == {"succeeded"}
+        assert all_faults(victim) == {}
+
+
+def submit_until_refused(customer: Customer, answered: list[str]) -> None:
+    """Submit jobs, each for the first time, until nobody answers; adds those that were accepted."""
+    with suppress(httpx.TransportError):
+        while (answer := customer.try_submit([{}] * 40, str(uuid4()))).status_code == 202:
+            answered.append(answer.json()["id"])
 
 
 def test_a_sweeper_killed_between_requeue_and_hint_is_made_good_by_the_next(
