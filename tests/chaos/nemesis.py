@@ -13,9 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from shared.db import transaction
-from shared.queues import make_celery
 from shared.states import Lane
-from tests.chaos.processes import QUICK
+from tests.chaos.processes import QUICK, send_hints
 from tests.chaos.proxy import Fault
 from tests.chaos.site import Site, freeze, thaw
 from tests.waiting import until
@@ -120,10 +119,7 @@ class Nemesis:
             self._for_a_while()
 
     def send_every_hint_five_times(self) -> None:
-        app = make_celery()
-        for _ in range(5):
-            app.send_task("work", args=[Lane.TEXT], queue=Lane.TEXT, retry=False)
-        app.close()
+        send_hints(Lane.TEXT, 5)
 
     def end_the_databases_connections(self) -> None:
         self.site.terminate_backends()

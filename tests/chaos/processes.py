@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from shared.queues import WORK, make_celery
 from shared.settings import environment
+from shared.states import Lane
 from tests.waiting import until as until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +89,13 @@ def worker(lanes: str = "text", **variables: str) -> AbstractContextManager[Grou
 
 def sweeper(**variables: str) -> AbstractContextManager[Group]:
     return running(*SWEEPER, **variables)
+
+
+def send_hints(lane: Lane, count: int) -> None:
+    """Put so many messages into the lane's queue; `hint` makes one of several calls."""
+    with make_celery() as app:
+        for _ in range(count):
+            app.send_task(WORK, args=[lane], queue=lane, retry=False)
 
 
 def free_port() -> int:

@@ -24,7 +24,8 @@ _TWICE = text("""
 _NEXT_DONE = text("""
     SELECT extract(epoch FROM min(at) - :after) FROM watched WHERE became = 'done' AND at > :after
 """)
-_FENCED = "was lost; its work is dropped"
+FENCED = "was lost; its work is dropped"
+"""How a worker tells that a commit of its was refused."""
 
 
 @dataclass(frozen=True)
@@ -97,4 +98,4 @@ def recoveries(moments: Sequence[datetime]) -> list[float]:
 
 def fenced(logs: Path) -> int:
     """Commits that workers say were refused."""
-    return sum(log.read_text(errors="replace").count(_FENCED) for log in logs.glob("worker*"))
+    return sum(log.read_text(errors="replace").count(FENCED) for log in logs.glob("worker*"))

@@ -1,4 +1,5 @@
-"""Named fail points: places in the code at which a test has a program killed, with its children.
+"""Named fail points: places in the code at which a test has a program killed, with its children, or
+sent another signal that FAIL_SIGNAL names.
 
 Python imports this file at the start of every process that has its folder on PYTHONPATH, and it
 does nothing without FAIL_POINT. The code itself knows nothing of it. FAIL_ONCE names a file: the
@@ -35,7 +36,7 @@ def strike():
             os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return
-    os.killpg(0, signal.SIGKILL)
+    os.killpg(0, signal.Signals[os.environ.get("FAIL_SIGNAL", "SIGKILL")])
 
 
 def struck(function, side):
