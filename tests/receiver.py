@@ -62,11 +62,13 @@ class Receiver:
                     raise ConnectionError("the client hung up")
                 head += line
             fields = [line.split(": ", 1) for line in head.strip().split("\r\n")[1:]]
-            self.headers.append({name.lower(): value for name, value in fields})
-            head = head.lower()
-            length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
-            self.heads.append(head)
-            self.bodies.append(source.read(length))
+            headers = {name.lower(): value for name, value in fields}
+            body = source.read(int(headers["content-length"]))
+            if len(body) < int(headers["content-length"]):
+                raise ConnectionError("the client hung up")
+        self.heads.append(head.lower())
+        self.headers.append(headers)
+        self.bodies.append(body)
 
 
 Behaviour = Callable[[Receiver, socket.socket], None]

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from shared.services import webhooks
 from shared.services.ledger import settle, waiting
 from shared.services.ledger.commit import Result, _Book
 from shared.settings import settings
@@ -220,6 +221,15 @@ def an_item_may_kill_one_worker_after_the_other(code: Code) -> None:
 @named_by("a webhook that a job names is told of the job's end", scenarios.a_job_runs)
 def an_end_is_not_announced(code: Code) -> None:
     code.forget(f"{LEDGER}.settle.announce")
+
+
+@named_by("a job's end has one event", scenarios.a_job_runs)
+def an_end_is_announced_twice(code: Code) -> None:
+    def announce_twice(session: Session, job: Job, state: JobState) -> None:
+        webhooks.announce(session, job, state)
+        webhooks.announce(session, job, state)
+
+    code.replace(f"{LEDGER}.settle.announce", announce_twice)
 
 
 @named_by(ILLEGAL_CHANGE, scenarios.a_job_is_cancelled_while_it_runs)

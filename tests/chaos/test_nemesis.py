@@ -3,7 +3,9 @@
 `make chaos SECONDS=600 SEED=7` runs it for long; CI for a minute with a seed that it prints.
 """
 
+import json
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from random import Random
@@ -30,10 +32,10 @@ SEED = int(os.environ.get("CHAOS_SEED") or Random().randrange(10_000))
 _TENANTS = (("light", 1.0), ("heavy", 3.0), ("limited", 1.0))
 _CALM_S = 180
 
-_UNTOLD = text("""
-    SELECT count(*) FROM jobs WHERE NOT EXISTS (
-        SELECT FROM webhook_events JOIN deliveries ON deliveries.event_id = webhook_events.id
-        WHERE webhook_events.job_id = jobs.id AND deliveries.state = 'delivered')
+_UNTOLD = text("SELECT count(*) FROM deliveries WHERE state <> 'delivered'")
+_ENDS = text("""
+    SELECT job_id, count(*) FROM events WHERE type = 'state' AND message = ANY(:final)
+    GROUP BY job_id
 """)
 
 
@@ -84,6 +86,24 @@ def everybody_was_told() -> bool:
         return session.execute(_UNTOLD).scalar_one() == 0
 
 
+def ends() -> dict[str, int]:
+    """How often each job has ended; one that was retried ends again."""
+    with transaction() as session:
+        return {row[0]: row[1] for row in session.execute(_ENDS, {"final": list(FINAL)})}
+
+
+def told_of(receiver: Receiver) -> dict[str, set[str]]:
+    """The events of each job that its receiver was told of, however often it was sent each."""
+    bodies: dict[str, bytes] = {}
+    told = defaultdict(set)
+    for headers, body in zip(receiver.headers, receiver.bodies, strict=True):
+        event = json.loads(body)
+        assert event["id"] == headers["webhook-id"]
+        assert bodies.setdefault(event["id"], body) == body
+        told[event["data"]["id"]].add(event["id"])
+    return told
+
+
 @pytest.mark.timeout(SECONDS + 2 * _CALM_S + 60)
 def test_whatever_happens_nothing_is_lost_and_nothing_is_done_twice(
     victim: Site, traffics: list[Traffic], receiver: Receiver, capsys: pytest.CaptureFixture[str]
@@ -96,6 +116,7 @@ def test_whatever_happens_nothing_is_lost_and_nothing_is_done_twice(
         resume_all(traffics)
         until(is_over, within_s=_CALM_S)
         found = report(victim, nemesis, traffics, SEED, SECONDS)
+        accepted = set().union(*(each.accepted for each in traffics))
         with capsys.disabled():
             print(found.line(), flush=True)
 
@@ -105,6 +126,9 @@ def test_whatever_happens_nothing_is_lost_and_nothing_is_done_twice(
         with transaction() as session:
             session.execute(text("UPDATE deliveries SET next_at = now() WHERE state = 'pending'"))
         until(everybody_was_told, within_s=_CALM_S)
+        told = told_of(receiver)
     assert all_faults(victim) == {}
+    assert {job: len(events) for job, events in told.items()} == ends()
+    assert ends().keys() >= accepted
     assert found.accepted > SECONDS * 10, "there was work to be lost"
     assert found.kinds >= min(8, found.harms)

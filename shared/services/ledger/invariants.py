@@ -104,6 +104,10 @@ INVARIANTS = {
             AND NOT EXISTS (SELECT FROM webhook_events
                 WHERE webhook_events.job_id = jobs.id
                     AND webhook_events.created_at >= jobs.finished_at)""",
+    "a job's end has one event": """
+        SELECT jobs.id FROM jobs JOIN webhook_events ON webhook_events.job_id = jobs.id
+            AND webhook_events.created_at >= jobs.finished_at
+        GROUP BY jobs.id HAVING count(*) > 1""",
 }
 
 
