@@ -24,7 +24,8 @@ _WATCH = """
     CREATE TABLE IF NOT EXISTS watched (
         id bigint GENERATED ALWAYS AS IDENTITY, item_id bigint, was text, became text,
         held_by uuid, at timestamptz DEFAULT clock_timestamp());
-    CREATE OR REPLACE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$
+    -- As its owner: the API's role may not write to a table that it does not know.
+    CREATE OR REPLACE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
     BEGIN
         INSERT INTO watched (item_id, was, became, held_by)
         VALUES (NEW.id, OLD.state, NEW.state, OLD.lease_token);

@@ -5,7 +5,7 @@
 
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from random import Random
@@ -130,5 +130,8 @@ def test_whatever_happens_nothing_is_lost_and_nothing_is_done_twice(
     assert all_faults(victim) == {}
     assert {job: len(events) for job, events in told.items()} == ends()
     assert ends().keys() >= accepted
+    asked = sum((each.changes for each in traffics), Counter())
+    assert {status for _, status in asked} <= {200, 409, 429, 503, None}, asked
+    assert asked["cancel", 200] > 0, asked
     assert found.accepted > SECONDS * 10, "there was work to be lost"
     assert found.kinds >= min(8, found.harms)

@@ -1,5 +1,6 @@
 """Tenants of the nemesis: each submits, cancels, retries, pauses and resumes, as its seed says."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -22,13 +23,16 @@ class Traffic:
     webhook: str
     accepted: dict[str, int] = field(default_factory=dict)
     unanswered: int = 0
+    changes: Counter[tuple[str, int | None]] = field(default_factory=Counter)
+    """What it asked of its jobs, by what and the status of the answer."""
 
     def run(self, ended: Event) -> None:
         """Keep the system busy until told to end."""
         while not ended.is_set():
             if self.accepted and self.random.random() < 0.3:
                 job_id = self.random.choice(list(self.accepted)[-20:])
-                self.customer.change(job_id, self.random.choice(_CHANGES))
+                what = self.random.choice(_CHANGES)
+                self.changes[what, self.customer.change(job_id, what)] += 1
             else:
                 self._submit()
             ended.wait(self.random.uniform(0.05, 0.5))
