@@ -23,6 +23,7 @@ WORKERS = ("worker a", "worker b")
 PROGRAMS = ("api", "sweeper", *WORKERS)
 _LEASE_S = float(QUICK["ATELIER_LEASE_SECONDS"])
 _STORAGE_FAULTS = (Fault.ERROR, Fault.ERROR_AFTER, Fault.LOST_ANSWER, Fault.SLOW, Fault.REFUSE)
+_GONE_BACK = text("SELECT count(*) FROM watched WHERE was = 'running' AND became = 'queued'")
 
 
 @dataclass
@@ -37,6 +38,14 @@ class Nemesis:
     """When each was over, by the database's clock."""
 
     def harms(self) -> list[Callable[[], None]]:
+        if self.site.disk is not None:
+            return [
+                self.fill_the_disk,
+                self.kill_a_worker,
+                self.freeze_a_worker_past_its_lease,
+                self.replace_a_worker,
+                self.replace_the_api,
+            ]
         return [
             self.kill_a_worker,
             self.freeze_a_worker_past_its_lease,
@@ -139,6 +148,18 @@ class Nemesis:
         self.site.storage.share = self.random.choice((0.3, 1.0))
         with self.site.storage.showing(self.random.choice(_STORAGE_FAULTS)):
             self._for_a_while()
+
+    def fill_the_disk(self) -> None:
+        """Until something that could not be stored has gone back to the queue, and a while more."""
+        assert self.site.disk is not None
+        before = self._gone_back()
+        with self.site.disk.full():
+            until(lambda: self._gone_back() > before)
+            self._for_a_while()
+
+    def _gone_back(self) -> int:
+        with transaction() as session:
+            return int(session.execute(_GONE_BACK).scalar_one())
 
 
 @contextmanager

@@ -3,7 +3,7 @@ its tenants as clients of the HTTP API.
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from shared.embedded.process import Process
 from shared.services import workers
 from shared.settings import adopt
 from tests.ceph import Ceph
+from tests.chaos.disk import Disk
 from tests.chaos.processes import API, SWEEPER, WORKER, Group, free_port
 from tests.chaos.proxy import Proxy, proxy
 from tests.homes import scratch_home
@@ -42,6 +43,8 @@ class Site:
     folder: Path
     api_port: int = field(default_factory=free_port)
     programs: dict[str, Group] = field(default_factory=dict)
+    disk: Disk | None = None
+    """Where programs that start from now on store, if not in the bucket."""
 
     @property
     def address(self) -> str:
@@ -54,7 +57,11 @@ class Site:
     def start(self, name: str, **variables: str) -> Group:
         """Start a program: `api`, `sweeper`, or a worker by any other name."""
         argv = {"api": (*API, "--bind", f"127.0.0.1:{self.api_port}"), "sweeper": SWEEPER}
-        program = Group(*argv.get(name, (*WORKER, "text")), log=self.folder / name, **variables)
+        within: Sequence[str] = ()
+        if self.disk is not None:
+            within, variables["ATELIER_STORAGE_URL"] = self.disk.within, self.disk.url
+        command = argv.get(name, (*WORKER, "text"))
+        program = Group(*command, within=within, log=self.folder / name, **variables)
         self.programs[name] = program
         return program
 
@@ -142,6 +149,7 @@ class Site:
     def heal(self) -> None:
         """End every fault of the engines, and every program."""
         self.heal_engines()
+        self.disk = None
         for name in list(self.programs):
             self.kill(name)
 

@@ -6,8 +6,9 @@
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -16,9 +17,11 @@ from sqlalchemy import text
 from shared.db import transaction
 from shared.services import tenants, webhooks
 from shared.states import Scope
+from shared.storage import FolderStorage
 from tests.chaos.client import FINAL, Customer
-from tests.chaos.nemesis import raging
-from tests.chaos.report import report
+from tests.chaos.disk import small_disk
+from tests.chaos.nemesis import Nemesis, raging
+from tests.chaos.report import Report, report
 from tests.chaos.site import Site
 from tests.chaos.soundness import all_faults, changes, watching
 from tests.chaos.traffic import Traffic, flowing
@@ -104,34 +107,73 @@ def told_of(receiver: Receiver) -> dict[str, set[str]]:
     return told
 
 
-@pytest.mark.timeout(SECONDS + 2 * _CALM_S + 60)
-def test_whatever_happens_nothing_is_lost_and_nothing_is_done_twice(
-    victim: Site, traffics: list[Traffic], receiver: Receiver, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with capsys.disabled():
-        print(f"\nnemesis: {SECONDS:.0f} s, seed {SEED}", flush=True)
-    with watching(), raging(victim, SEED) as nemesis:
-        with flowing(traffics):
-            nemesis.run(SECONDS)
-        resume_all(traffics)
-        until(is_over, within_s=_CALM_S)
-        found = report(victim, nemesis, traffics, SEED, SECONDS)
-        accepted = set().union(*(each.accepted for each in traffics))
-        with capsys.disabled():
-            print(found.line(), flush=True)
+def survived(
+    nemesis: Nemesis,
+    traffics: list[Traffic],
+    receiver: Receiver,
+    seconds: float,
+    say: Callable[[str], None],
+) -> Report:
+    """What came of so many seconds, once nothing of it was lost, doubled or left untold."""
+    say(f"\nnemesis: {seconds:.0f} s, seed {SEED}")
+    with flowing(traffics):
+        nemesis.run(seconds)
+    resume_all(traffics)
+    until(is_over, within_s=_CALM_S)
+    found = report(nemesis.site, nemesis, traffics, SEED, seconds)
+    say(found.line())
+    assert (found.lost, found.doubled) == (0, 0)
+    assert changes() == {}
 
-        assert (found.lost, found.doubled) == (0, 0)
-        assert changes() == {}
-        # A receiver's retry comes after pauses; none failed but what a harm cut off.
-        with transaction() as session:
-            session.execute(text("UPDATE deliveries SET next_at = now() WHERE state = 'pending'"))
-        until(everybody_was_told, within_s=_CALM_S)
-        told = told_of(receiver)
-    assert all_faults(victim) == {}
-    assert {job: len(events) for job, events in told.items()} == ends()
-    assert ends().keys() >= accepted
+    # A receiver's retry comes after pauses; none failed but what a harm cut off.
+    with transaction() as session:
+        session.execute(text("UPDATE deliveries SET next_at = now() WHERE state = 'pending'"))
+    until(everybody_was_told, within_s=_CALM_S)
+    assert {job: len(events) for job, events in told_of(receiver).items()} == ends()
+    assert ends().keys() >= set().union(*(each.accepted for each in traffics))
+
     asked = sum((each.changes for each in traffics), Counter())
     assert {status for _, status in asked} <= {200, 409, 429, 503, None}, asked
     assert asked["cancel", 200] > 0, asked
+    return found
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Tells whoever waits."""
+
+    def tell(line: str) -> None:
+        with capsys.disabled():
+            print(line, flush=True)
+
+    return tell
+
+
+@pytest.mark.timeout(SECONDS + 2 * _CALM_S + 60)
+def test_whatever_happens_nothing_is_lost_and_nothing_is_done_twice(
+    victim: Site, traffics: list[Traffic], receiver: Receiver, say: Callable[[str], None]
+) -> None:
+    with watching(), raging(victim, SEED) as nemesis:
+        found = survived(nemesis, traffics, receiver, SECONDS, say)
+
+    assert all_faults(victim) == {}
     assert found.accepted > SECONDS * 10, "there was work to be lost"
     assert found.kinds >= min(8, found.harms)
+
+
+@pytest.mark.timeout(SECONDS + 2 * _CALM_S + 60)
+def test_nothing_is_lost_though_the_disk_that_is_the_storage_is_full_now_and_then(
+    victim: Site,
+    traffics: list[Traffic],
+    receiver: Receiver,
+    say: Callable[[str], None],
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk", "128m") as disk, watching():
+        victim.disk = disk
+        with raging(victim, SEED) as nemesis:
+            # For longer, the disk would have to be larger.
+            survived(nemesis, traffics, receiver, min(SECONDS / 2, 60), say)
+
+        assert nemesis.done["fill_the_disk"] > 0
+        assert all_faults(FolderStorage(disk.seen)) == {}
