@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from api import requests
 from api.requests import require_json
-from shared.errors import AtelierError, Invalid, Retryable, TooLarge
+from shared.errors import AtelierError, Invalid, Retryable, TooLarge, is_disk_full
 from shared.services.invalid import invalid
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ def add_to(app: Flask) -> None:
         app.register_error_handler(unstorable, _unstorable)
     app.register_error_handler(exc.OperationalError, _database)
     app.register_error_handler(exc.TimeoutError, _database)
+    app.register_error_handler(OSError, _system)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -149,6 +150,14 @@ def _unstorable(error: Exception) -> Response:
 def _database(error: Exception) -> Response:
     log.error("the database does not answer: %s", error)
     message = "The database does not answer; nothing was changed. Try again."
+    return answer(503, message, "unavailable", retry_after_s=Retryable.retry_after_s)
+
+
+def _system(error: OSError) -> Response:
+    if not is_disk_full(error):
+        return _unexpected(error)
+    log.error("the disk is full: %s", error)
+    message = "There is no room left on our disk; nothing was changed. Try again."
     return answer(503, message, "unavailable", retry_after_s=Retryable.retry_after_s)
 
 

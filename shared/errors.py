@@ -5,6 +5,8 @@ message.
 failures.
 """
 
+import errno
+
 
 class AtelierError(Exception):
     """Something went wrong."""
@@ -183,3 +185,8 @@ class Unreachable(Retryable):
 
 class Stopped(Exception):
     """Raised inside a family or the harness when the lease's stop flag is set."""
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether the system says that a disk, or the part of it that is ours, has no room left."""
+    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}

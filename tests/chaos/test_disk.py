@@ -1,7 +1,8 @@
-"""A worker whose disk is full: its items wait, at no cost, until there is room."""
+"""A full disk: a worker's items wait, at no cost, and the API refuses what it cannot keep."""
 
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import text
 
@@ -12,7 +13,7 @@ from shared.states import Lane
 from shared.storage import FolderStorage
 from shared.tables.tenant import Tenant
 from tests.chaos.disk import small_disk
-from tests.chaos.processes import WORKER, running, sweeper
+from tests.chaos.processes import API, WORKER, free_port, running, sweeper
 from tests.chaos.soundness import all_faults, changes, watching
 from tests.ledger import look, submit
 from tests.waiting import until
@@ -58,3 +59,43 @@ def test_items_wait_while_the_disk_is_full_and_are_done_at_their_first_attempt_a
 
     assert count("items WHERE attempt = 1") == 16
     assert count("failures") == 0
+
+
+@pytest.mark.parametrize("setting", ["ATELIER_STORAGE_URL", "TMPDIR"])
+def test_an_upload_for_which_there_is_no_room_is_refused_and_taken_when_there_is(
+    api_key: str, tmp_path: Path, setting: str
+) -> None:
+    place = tmp_path / "disk"
+    value = f"file:{place}" if setting == "ATELIER_STORAGE_URL" else str(place)
+    bind = f"127.0.0.1:{free_port()}"
+    with (
+        small_disk(place, "8m") as disk,
+        running(*API, "--bind", bind, within=disk.within, **{setting: value}),
+        httpx.Client(
+            base_url=f"http://{bind}", headers={"Authorization": f"Bearer {api_key}"}
+        ) as client,
+    ):
+        until(lambda: answers(client))
+        with disk.full():
+            refused = upload(client)
+            assert (refused.status_code, "Retry-After" in refused.headers) == (503, True)
+            assert count("files") == 0
+
+        assert not [path for path in disk.seen.rglob("*") if path.is_file()], (
+            "nothing is half there"
+        )
+        assert upload(client).status_code == 200
+        assert count("files") == 1
+
+
+def upload(client: httpx.Client) -> httpx.Response:
+    """A file that is too large to be held in memory while it comes."""
+    file = {"file": ("lines.jsonl", bytes(1 << 20))}
+    return client.post("/v1/files", files=file, data={"purpose": "batch"})
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/api/v1/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
