@@ -1,5 +1,6 @@
 """A full disk: a worker's items wait, at no cost, and the API refuses what it cannot keep."""
 
+from io import BytesIO
 from pathlib import Path
 
 import httpx
@@ -8,7 +9,7 @@ from sqlalchemy import text
 
 from shared.db import transaction
 from shared.queues import hint
-from shared.services import workers
+from shared.services import datasets, files, workers
 from shared.states import Lane
 from shared.storage import FolderStorage
 from shared.tables.tenant import Tenant
@@ -58,6 +59,34 @@ def test_items_wait_while_the_disk_is_full_and_are_done_at_their_first_attempt_a
         assert not list(disk.seen.rglob(".put-*")), "what was half written is gone"
 
     assert count("items WHERE attempt = 1") == 16
+    assert count("failures") == 0
+
+
+def test_a_data_set_waits_while_there_is_no_room_to_prepare_it(
+    tenant: Tenant, tmp_path: Path
+) -> None:
+    place = tmp_path / "disk"
+    rows = BytesIO(b"".join(b'{"text": "row %d"}\n' % number for number in range(10_000)))
+    file = files.store(tenant.id, "fine-tune", "rows.jsonl", rows)
+    with (
+        small_disk(place, "8m") as disk,
+        running(*WORKER, "light", within=disk.within, TMPDIR=str(place)),
+        sweeper(),
+        watching(),
+    ):
+        until(is_up)
+        with disk.full():
+            with transaction() as session:
+                session.add(file)
+                session.flush()
+                datasets.create(session, tenant.id, "rows", "text", [file.id], {})
+            hint(Lane.LIGHT)
+            until(lambda: released() == 1)
+
+        until(lambda: count("datasets WHERE state = 'ready'") == 1)
+        assert changes() == {}
+
+    assert count("items WHERE attempt = 1") == 1
     assert count("failures") == 0
 
 
