@@ -134,7 +134,6 @@ def survived(
 
     asked = sum((each.changes for each in traffics), Counter())
     assert {status for _, status in asked} <= {200, 409, 429, 503, None}, asked
-    assert asked["cancel", 200] > 0, asked
     return found
 
 
@@ -158,6 +157,7 @@ def test_whatever_happens_nothing_is_lost_and_nothing_is_done_twice(
 
     assert all_faults(victim) == {}
     assert found.accepted > SECONDS * 10, "there was work to be lost"
+    assert found.cancelled > 0
     assert found.kinds >= min(8, found.harms)
 
 
