@@ -69,7 +69,8 @@ def live(id_: str) -> str:
 def _found(id_: str) -> dict[str, Any]:
     tenant_id = current_user.tenant_id
     with reading() as session:
-        job, position = jobs.look(session, tenant_id, id_)
+        job = jobs.get(session, tenant_id, id_)
+        position = jobs.position(session, job)
         told = events_of(
             session, id_, ["progress", "metrics", "sheet", "warning", "model", "state"]
         )

@@ -111,8 +111,9 @@ def _create(
 def _later(job: Job) -> Response:
     """The job itself, for a client that will ask again."""
     with reading() as session:
-        found, position = jobs.look(session, job.tenant_id, job.id)
-    answer = jsonify(show_job(found, position).model_dump(mode="json"))
+        found = jobs.get(session, job.tenant_id, job.id)
+        shown = show_job(found, jobs.position(session, found))
+    answer = jsonify(shown.model_dump(mode="json"))
     answer.status_code = 202
     return answer
 

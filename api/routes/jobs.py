@@ -5,6 +5,7 @@ from typing import Any, Literal
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, Field
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from api.auth import caller, needs, require
@@ -15,7 +16,7 @@ from api.routes.estimates import EstimateAnswer, rehearse
 from api.routes.outputs import JobOutputsQuery, OutputAnswer, show_outputs
 from api.routes.submissions import JobBody, accept
 from api.times import seconds, seconds_or_none
-from shared.db import reading, transaction
+from shared.db import asking, reading, transaction
 from shared.queues import hint
 from shared.services import jobs, outputs, retries
 from shared.states import JobKind, JobState, Lane, Scope
@@ -76,7 +77,7 @@ class JobAnswer(BaseModel):
     finished_at: int | None
 
 
-def show_job(job: Job, position: int | None) -> JobAnswer:
+def show_job(job: Job | Row[Any], position: int | None) -> JobAnswer:
     """A job as its answer."""
     counts = Counts(**{name: getattr(job, name) for name in Counts.model_fields})
     return JobAnswer(
@@ -173,9 +174,9 @@ def list_jobs(query: JobsQuery) -> Response:
 @blueprint.get("/<string:id>", responses={200: JobAnswer}, summary="Look at a job")
 @needs(Scope.READ)
 def get_job(path: JobPath) -> Response:
-    with reading() as session:
-        job, position = jobs.look(session, caller().tenant_id, path.id)
-    return jsonify(show_job(job, position).model_dump(mode="json"))
+    with asking() as database:
+        job = jobs.look(database, caller().tenant_id, path.id)
+    return jsonify(show_job(job, job.position).model_dump(mode="json"))
 
 
 @blueprint.post("/<string:id>/cancel", responses={200: JobAnswer}, summary="Cancel a job")

@@ -68,7 +68,7 @@ class _Standing(Collector):
         yield workers
         yield GaugeMetricFamily(
             "atelier_pending_deliveries",
-            "Webhook events that are still to be taken.",
+            "Webhook events that are still to be taken; no more than 10,000 are counted.",
             value=metrics.pending_deliveries(self.session),
         )
 

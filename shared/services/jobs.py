@@ -2,8 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, bindparam, literal_column, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    bindparam,
+    inspect,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.orm import Session
 
 from shared.errors import Conflict, NotFound
@@ -33,7 +45,10 @@ _POSITION = f"""(
 
 # Made once: they are asked for more often than anything else.
 _GET = select(Job).where(Job.id == bindparam("id"), Job.tenant_id == bindparam("tenant"))
-_LOOK = _GET.add_columns(literal_column(_POSITION, Integer))
+_LOOK: Select[Any] = select(
+    *(column.label(name) for name, column in inspect(Job).columns.items()),
+    literal_column(_POSITION, Integer).label("position"),
+).where(Job.id == bindparam("id"), Job.tenant_id == bindparam("tenant"))
 
 
 def get(session: Session, tenant_id: str, id_: str) -> Job:
@@ -44,12 +59,15 @@ def get(session: Session, tenant_id: str, id_: str) -> Job:
     return found
 
 
-def look(session: Session, tenant_id: str, id_: str) -> tuple[Job, int | None]:
-    """A tenant's job and its position, as `position` tells it. Raises NotFound."""
-    found = session.execute(_LOOK, {"id": id_, "tenant": tenant_id}).one_or_none()
+def look(database: Connection, tenant_id: str, id_: str) -> Row[Any]:
+    """A tenant's job as it stands: a Job's columns by name, and its `position`. Raises NotFound.
+
+    It belongs to no session, which makes it half as dear as `get`.
+    """
+    found = database.execute(_LOOK, {"id": id_, "tenant": tenant_id}).one_or_none()
     if found is None:
         raise NotFound(f"No job {id_!r}.")
-    return found[0], found[1]
+    return found
 
 
 def state_of(session: Session, tenant_id: str, id_: str) -> JobState:
@@ -89,7 +107,7 @@ def _has(metadata: str) -> ColumnElement[bool]:
     return Job.meta.contains({name: value}) if has_value else Job.meta.has_key(name)
 
 
-def progress(job: Job) -> float:
+def progress(job: Job | Row[Any]) -> float:
     """How far a job is, 0 to 1: by its items, or for a job of one long item by what its worker
     says.
     """

@@ -60,5 +60,5 @@ def workers_by_lane(session: Session) -> dict[str, int]:
 
 
 def pending_deliveries(session: Session) -> int:
-    """Webhook events that are still to be taken."""
+    """Webhook events that are still to be taken; no more than 10,000 are counted."""
     return int(session.execute(_PENDING).scalar_one())

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.orm import Session
 
 from api.walled import Walled
@@ -35,9 +35,9 @@ def careless(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return found
 
-    get_job = get(Job)
-    monkeypatch.setattr(jobs, "get", get_job)
-    monkeypatch.setattr(jobs, "look", lambda *which: (get_job(*which), None))
+    looking = select(*jobs._LOOK.selected_columns).where(Job.id == bindparam("id"))
+    monkeypatch.setattr(jobs, "get", get(Job))
+    monkeypatch.setattr(jobs, "_LOOK", looking)
     monkeypatch.setattr(outputs, "get", get(Output))
 
 

@@ -7,12 +7,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from shared.db import transaction
+from shared.db import asking, reading, transaction
 from shared.services import jobs, retries
 from shared.services.ledger import leases, sweep
 from shared.services.ledger.claim import _CLAIM, Claim, claim
 from shared.services.ledger.commit import Done, Failed, Released, commit
 from shared.states import Lane, Stop
+from shared.tables.job import Job
 from shared.tables.tenant import Tenant
 from tests.ledger import OUTPUT, add_other_tenant, assert_sound, execute, finish, submit, take
 
@@ -27,6 +28,11 @@ def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def state_of(job_id: str, tenant_id: str) -> str:
     with transaction() as session:
         return jobs.get(session, tenant_id, job_id).state
+
+
+def position_of(job: Job) -> int | None:
+    with reading() as session:
+        return jobs.position(session, jobs.get(session, job.tenant_id, job.id))
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -77,12 +83,12 @@ class TestLife:
             first = claim(session, Lane.TEXT, "worker", 1)
         finish(first)
 
-        with transaction() as session:
-            (_, none), (job, position) = (
-                jobs.look(session, tenant.id, each.id) for each in (done, waiting)
-            )
-            assert (none, position) == (None, 5)
-            assert jobs.positions(session, [job]) == [jobs.position(session, job)] == [position]
+        with asking() as database:
+            assert [jobs.look(database, tenant.id, one.id).position for one in (done, waiting)] == [
+                None,
+                5,
+            ]
+        assert position_of(waiting) == 5
 
     def test_higher_priority_goes_first_within_a_tenant(self, tenant: Tenant) -> None:
         submit(tenant.id, [{}], priority=0)

@@ -147,6 +147,7 @@ def look_for_deliveries(tenant: Tenant) -> None:
 def look_at_the_lanes(tenant: Tenant) -> None:
     with reading() as session:
         metrics.lanes(session)
+        metrics.pending_deliveries(session)
         quotas.check_room(session, tenant.id, 1)
 
 
