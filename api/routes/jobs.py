@@ -176,7 +176,7 @@ def list_jobs(query: JobsQuery) -> Response:
 def get_job(path: JobPath) -> Response:
     with asking() as database:
         job = jobs.look(database, caller().tenant_id, path.id)
-    return jsonify(show_job(job, job.position).model_dump(mode="json"))
+    return Response(show_job(job, job.position).model_dump_json(), mimetype="application/json")
 
 
 @blueprint.post("/<string:id>/cancel", responses={200: JobAnswer}, summary="Cancel a job")
