@@ -45,7 +45,7 @@ class _Json(DefaultJSONProvider):
     sort_keys = False
 
     def loads(self, s: str | bytes, **options: Any) -> Any:
-        return strict_json.loads(s, **options)
+        return strict_json.loads(s)
 
 
 def let_go() -> None:

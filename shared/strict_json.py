@@ -4,13 +4,19 @@ import json
 from typing import Any
 
 
-def loads(text: str | bytes, **options: Any) -> Any:
-    """A JSON value, without NaN and Infinity, and no deeper than can be read. Raises ValueError."""
-    try:
-        return json.loads(text, parse_constant=_refuse, **options)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
-
-
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+# Made once: `json.loads` would make another for each of a million lines.
+_STRICT = json.JSONDecoder(parse_constant=_refuse)
+
+
+def loads(text: str | bytes) -> Any:
+    """A JSON value, without NaN and Infinity, and no deeper than can be read. Raises ValueError."""
+    try:
+        if isinstance(text, bytes):
+            return json.loads(text, parse_constant=_refuse)
+        return _STRICT.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None

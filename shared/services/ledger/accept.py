@@ -52,8 +52,8 @@ _CHUNK = 5_000
 _QUEUE = f"""
     added AS (
         INSERT INTO items (job_id, seq, step, custom_id, params, form, flow_id, batch_key, cost)
-        SELECT :job, seq, :step, custom_id, params, form, flow.id, batch_key, cost
-        FROM incoming, flow ORDER BY seq
+        SELECT :job, seq, :step, custom_id, params, form, {{flow}}, batch_key, cost
+        FROM {{source}} ORDER BY seq
         RETURNING id, flow_id, batch_key, cost
     ), queued AS (
         INSERT INTO queue (item_id, flow_id, rank, batch_key, cost)
@@ -61,7 +61,7 @@ _QUEUE = f"""
         FROM added
     )
 """
-_ENQUEUE_MANY = text(f"WITH flow AS (SELECT cast(:flow AS int) AS id), {_QUEUE} SELECT")
+_ENQUEUE_MANY = text(f"WITH {_QUEUE.format(flow=':flow', source='incoming')} SELECT")
 # Without a flow nothing is queued, and no row is returned.
 _ENQUEUE_FEW = text(f"""
     WITH flow AS (
@@ -71,7 +71,7 @@ _ENQUEUE_FEW = text(f"""
             cast(:seqs AS int[]), cast(:custom_ids AS text[]), cast(:params AS jsonb[]),
             cast(:batch_keys AS text[]), cast(:costs AS real[]), cast(:forms AS jsonb[])
         ) AS incoming (seq, custom_id, params, batch_key, cost, form)
-    ), {_QUEUE}
+    ), {_QUEUE.format(flow="flow.id", source="incoming, flow")}
     SELECT id FROM flow
 """)
 
