@@ -2,7 +2,6 @@
 
 import gc
 import os
-from datetime import timedelta
 
 from flask_openapi import OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -40,6 +39,7 @@ from api.walled import Walled
 from shared import wall
 from shared.log import set_up
 from shared.metrics import start as start_counting
+from shared.services import sign_ins
 from shared.settings import settings
 
 INFO = {
@@ -99,7 +99,7 @@ def create_app() -> OpenAPI:
         SESSION_COOKIE_SECURE=ours.secure_cookies,
         # Browsers take a cookie of this name from this host alone, and over HTTPS alone.
         SESSION_COOKIE_NAME="__Host-session" if ours.secure_cookies else "session",
-        PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
+        PERMANENT_SESSION_LIFETIME=sign_ins.LIFE,
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
     )

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
-from api.cli_common import Command, says_errors, tell, use_local
+from api.cli_common import Command, says_errors, use_local
 from api.cli_users import user
+from api.client.showing import tell
 from shared import catalog
 from shared.db import transaction
 from shared.queues import hint_now

@@ -24,11 +24,6 @@ def says_errors(command: Command) -> Command:
     return run  # type: ignore[return-value]
 
 
-def tell(message: str) -> None:
-    """Say something to the person at the terminal."""
-    click.echo(message, err=True)
-
-
 def use_local() -> None:
     """Beside a running `atelier up`: the addresses of its engines, where the settings name none."""
     from api.installation import adopt_running

@@ -25,7 +25,7 @@ def run(ready: Callable[[str], None]) -> None:
     Raises a Permanent error whose message is the remedy.
     """
     if find_spec("torch") is None:
-        raise Permanent("The workers' packages are missing: pip install 'atelier[worker]'")
+        raise Permanent("The workers' packages are missing: pip install '.[worker]'")
     ours = settings()
     note = ours.home / "run" / _NOTE
 

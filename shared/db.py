@@ -24,12 +24,15 @@ assert TABLES
 _IDLE_S = 2.0
 """After so long unused, a connection may have been closed by the other end."""
 
+LOCK_TIMEOUT = "5s"
+"""How long a statement waits for a lock."""
+
 # A statement that waits for a lock gives up before a client does; a forgotten transaction, which
 # would keep dead rows of the queue alive, is ended by the server. A bitmap scan loses its index's
 # order: after a bulk accept, before the statistics know of it, a claim would sort the whole queue.
 _OPTIONS = (
-    "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s -c timezone=UTC -c jit=off"
-    " -c enable_bitmapscan=off"
+    f"-c lock_timeout={LOCK_TIMEOUT} -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
+    " -c jit=off -c enable_bitmapscan=off"
 )
 
 

@@ -163,8 +163,8 @@ class Settings(BaseSettings):
     retention_days: float | None = Field(
         None,
         gt=0,
-        description="Days after which an ended generation job is deleted with its items, outputs "
-        "and objects, where its tenant has no retention of its own; absent: kept.",
+        description="Days after which an ended generation or embedding job is deleted with its "
+        "items, outputs and objects, where its tenant has no retention of its own; absent: kept.",
     )
     event_days: float = Field(
         30, gt=0, description="Days for which webhook events and their deliveries are kept."
@@ -173,8 +173,8 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None,
         ge=1,
-        description="Processor threads for torch in a worker; absent: every core, and "
-        "for training all but one where there are more than two.",
+        description="Processor threads for torch in a worker; absent: as torch chooses, and with "
+        "`atelier up` every core, for training all but one where there are more than two.",
     )
     model_memory: int = Field(
         4 * 2**30,

@@ -16,7 +16,7 @@ def loads(text: str | bytes) -> Any:
     """A JSON value, without NaN and Infinity, and no deeper than can be read. Raises ValueError."""
     try:
         if isinstance(text, bytes):
-            return json.loads(text, parse_constant=_refuse)
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
         return _STRICT.decode(text)
     except RecursionError:
         raise ValueError("nested too deep") from None

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared import catalog
-from shared.db import transaction
+from shared.db import reading, transaction
 from shared.ids import new_id
 from shared.services import jobs, models, submissions, tenants
 from shared.services.items import Wanted
@@ -107,6 +107,13 @@ def execute(statement: str) -> None:
     """Change the database behind the ledger's back, as time or a fault would."""
     with transaction() as session:
         session.execute(text(statement))
+
+
+def somebody_waits_for_a_lock() -> bool:
+    """Whether a transaction, whatever role it has, waits for another one's lock."""
+    with reading() as session:
+        waits = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        return bool(session.execute(waits).scalar_one())
 
 
 def faults(session: Session) -> dict[str, list[Any]]:

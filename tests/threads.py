@@ -47,7 +47,6 @@ def served(app: Wsgi) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, app, threaded=True)
     with serving(server):
         yield f"http://127.0.0.1:{server.server_port}"
-    server.server_close()
 
 
 @contextmanager

@@ -5,7 +5,8 @@ written.
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple
+from dataclasses import fields
+from operator import attrgetter
 
 from sqlalchemy.orm import Session
 
@@ -32,6 +33,8 @@ MAX_LINES = 1_000_000
 MAX_REQUESTS = 50_000
 """Of a batch of the OpenAI API."""
 _FILE_PURPOSE = "batch_output"
+# `astuple` would copy each value deeply, which for a million lines takes seconds.
+_VALUES = attrgetter(*(field.name for field in fields(NewItem)))
 
 
 def validate(item: Claimed, lease: Lease) -> Conclude:
@@ -97,7 +100,7 @@ class _Checked:
         self._scratch = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
 
     def add(self, item: NewItem) -> None:
-        self._scratch.write(json.dumps(astuple(item)) + "\n")
+        self._scratch.write(json.dumps(_VALUES(item)) + "\n")
         self.count += 1
         self.cost += item.cost
 

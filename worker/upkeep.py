@@ -143,7 +143,7 @@ def tidy_files() -> None:
         old = (one for one in stored if time.time() - one.modified_at > _LATE_S)
         while keys := [one.key for one in islice(old, ITEMS_PER_FOLDER)]:
             with reading() as session:
-                named = files.named(session, keys)
+                named = files.named(session, tenant_id, keys)
             for key in keys:
                 if key not in named:
                     log.info("%s belongs to no file; it is deleted", key)

@@ -6,7 +6,7 @@ import unicodedata
 
 from flask import Flask, current_app, request
 from flask_limiter import Limiter
-from flask_security import current_user
+from flask_security import current_user, uia_email_mapper
 
 from api import limits
 from shared.settings import settings
@@ -43,14 +43,16 @@ def limit(app: Flask) -> None:
 
 def trace(email: str) -> str:
     """What stands for an address in the log: the same for the same, and no way back to it."""
-    # As the sign-in reads it: other letters of the same meaning are the same account.
+    # Other letters of the same meaning are the same account.
     read = unicodedata.normalize("NFKC", email).strip().casefold()
     key = str(current_app.config["SECRET_KEY"]).encode()
     return hmac.new(key, b"account " + read.encode(), hashlib.sha256).hexdigest()[:16]
 
 
 def _account() -> str:
-    return f"account {trace(request.form.get('email', ''))}"
+    given = request.form.get("email", "")
+    # As the sign-in reads it, for which one account has many spellings.
+    return f"account {trace(uia_email_mapper(given) or given)}"
 
 
 def _person() -> str:

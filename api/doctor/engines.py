@@ -7,7 +7,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import text
 
-from api.doctor.faults import Fault, answering, asking, remedied
+from api.doctor.faults import Fault, answering, looking, remedied
 from migrations.commands import current, head
 from shared import storage as objects
 from shared import wall as between_tenants
@@ -26,7 +26,7 @@ _NAMED = text("SELECT wall.tenant(), row_security_active('jobs')")
 
 
 def database() -> str:
-    with asking() as session:
+    with looking() as session:
         version = int(session.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
     if version < _OLDEST_POSTGRES:
         raise Fault(f"PostgreSQL {version} is too old; use {_OLDEST_POSTGRES} or later")
@@ -40,7 +40,7 @@ def database() -> str:
 def wall() -> str:
     if settings().api_database_url is None:
         return "there is none: the API's services alone keep tenants apart"
-    with between_tenants.asking_for(_SOMEBODY), asking() as session:
+    with between_tenants.asking_for(_SOMEBODY), looking() as session:
         if session.execute(_NAMED).one() != (_SOMEBODY, True):
             raise Fault("the API's role sees the rows of all tenants; run atelier migrate")
     return "the API sees the rows of one tenant at a time"
@@ -48,7 +48,7 @@ def wall() -> str:
 
 def clock() -> str:
     asked = time.time()
-    with asking() as session:
+    with looking() as session:
         theirs = float(session.execute(_NOW).scalar_one())
     off = theirs - (asked + time.time()) / 2
     if abs(off) > _CLOCK_S:

@@ -24,7 +24,7 @@ def remedied(remedy: str, *kinds: type[Exception]) -> Iterator[None]:
 
 
 @contextmanager
-def asking() -> Iterator[Session]:
+def looking() -> Iterator[Session]:
     """A session that reads the database. Raises Fault where it does not answer."""
     with answering(), reading() as session:
         yield session

@@ -14,7 +14,7 @@ _LITTLE_BYTES = 2 * 1024**3
 def packages() -> str:
     missing = [name for name in ("torch", "transformers", "safetensors") if not find_spec(name)]
     if missing:
-        raise Fault(f"{missing[0]} is missing: pip install 'atelier[worker]' where workers run")
+        raise Fault(f"{missing[0]} is missing: pip install '.[worker]' where workers run")
     return "those of the workers are installed"
 
 

@@ -2,7 +2,7 @@
 
 from sqlalchemy import text
 
-from api.doctor.faults import Fault, asking
+from api.doctor.faults import Fault, looking
 from shared.services import workers as serving
 from shared.services.ledger.invariants import INVARIANTS, violations
 from shared.settings import settings
@@ -21,7 +21,7 @@ _DEAD_ROWS = text("""
 
 
 def workers() -> str:
-    with asking() as session:
+    with looking() as session:
         served = {lane for worker in serving.alive(session) for lane in worker.lanes}
     idle = [str(lane) for lane in Lane if lane not in served]
     if idle:
@@ -33,7 +33,7 @@ def workers() -> str:
 
 
 def growth() -> str:
-    with asking() as session:
+    with looking() as session:
         dead = session.execute(_DEAD_ROWS, {"tolerated": _TOLERATED_DEAD_ROWS}).all()
     if dead:
         table, count = dead[0]
@@ -46,7 +46,7 @@ def growth() -> str:
 
 def ledger() -> str:
     """Every invariant: on a large installation this reads for minutes."""
-    with asking() as session:
+    with looking() as session:
         found = violations(session, settings().max_attempts, settings().max_crashes)
     if found:
         invariant, rows = next(iter(found.items()))

@@ -11,7 +11,7 @@ from api.pagination import AFTER, BEFORE, ItemId, ListAnswer, ListQuery, answer_
 from api.requests import require_json
 from api.times import seconds
 from shared.db import reading, transaction
-from shared.errors import Invalid, NotFound
+from shared.errors import Invalid
 from shared.ids import item_id, item_number
 from shared.queues import hint
 from shared.services import failures, retries
@@ -180,7 +180,4 @@ def _item(public: str | None) -> int | None:
 
 
 def _number(public: str) -> int:
-    digits = public.removeprefix(_ID_PREFIX)
-    if digits == public or not digits.isdecimal():
-        raise NotFound
-    return int(digits)
+    return int(public.removeprefix(_ID_PREFIX))

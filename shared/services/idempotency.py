@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, delete, func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from shared.db import LOCK_TIMEOUT
 from shared.errors import Invalid, KeyInFlight, KeyReused
 from shared.tables.ledger import Idempotency
 
@@ -24,18 +25,18 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 # While it waits for a transaction that works under the same key, and no longer, the statement has
 # a limit of its own; a round trip before it and one after it would do the same.
-_CLAIM_KEY = text("""
+_CLAIM_KEY = text(f"""
     INSERT INTO idempotency (tenant_id, key, request_hash)
     SELECT :tenant, :key, :hash FROM set_config('lock_timeout', '1s', true)
     ON CONFLICT (tenant_id, key) DO NOTHING
-    RETURNING set_config('lock_timeout', '5s', true)
+    RETURNING set_config('lock_timeout', '{LOCK_TIMEOUT}', true)
 """)
 _HOLD = (
     select(Idempotency, Idempotency.created_at > func.now() - _RETRIES_LAST)
     .where(Idempotency.tenant_id == bindparam("tenant"), Idempotency.key == bindparam("key"))
     .with_for_update()
 )
-_LOCK_AGAIN = text("SET LOCAL lock_timeout = '5s'")
+_LOCK_AGAIN = text("SET LOCAL lock_timeout TO DEFAULT")
 
 
 def request_hash(method: str, path: str, body: Any) -> str:

@@ -78,8 +78,7 @@ class _FileItems:
         return self._count
 
     def __iter__(self) -> Iterator[Wanted | Fault]:
-        for number, line in self._lines():
-            yield _wanted(line, number, native)
+        return wanted(self._lines(), MAX_ITEMS, native)
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         self._source.seek(0)
@@ -99,14 +98,10 @@ def wanted(lines: Iterable[tuple[int, bytes]], most: int, read: Read) -> Iterato
     for number, line in lines:
         if number > most:
             raise TooLarge(f"input_file: more than {most} lines", param="input_file")
-        yield _wanted(line, number, read)
-
-
-def _wanted(line: bytes, number: int, read: Read) -> Wanted | Fault:
-    try:
-        return read(_object(line), number)
-    except Invalid as error:
-        return Fault(_at(number, error), number)
+        try:
+            yield read(_object(line), number)
+        except Invalid as error:
+            yield Fault(_at(number, error), number)
 
 
 def _at(number: int, error: Invalid) -> Invalid:

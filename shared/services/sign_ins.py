@@ -81,7 +81,10 @@ def find(session: Session, token: str, *, used: bool) -> Found | None:
     if found is None:
         return None
     if used:
-        this = update(SignIn).where(SignIn.id == found.SignIn.id)
+        # As for keys: to the minute, so that a page with a hundred pictures writes once.
+        this = update(SignIn).where(
+            SignIn.id == found.SignIn.id, SignIn.used_at < func.now() - timedelta(minutes=1)
+        )
         session.execute(
             this.values(used_at=func.now()).execution_options(synchronize_session=False)
         )

@@ -167,7 +167,7 @@ class TestMachine:
     def test_packages_that_are_missing_are_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "safetensors", None)
 
-        assert_amiss("packages", "safetensors is missing", "pip install 'atelier[worker]'")
+        assert_amiss("packages", "safetensors is missing", "pip install '.[worker]'")
 
     def test_a_full_disk_is_found(self) -> None:
         with changed(ATELIER_HOME="/proc"):

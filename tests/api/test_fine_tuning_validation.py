@@ -1,20 +1,20 @@
 """Fine-tuning with a file of its own to measure on: when it starts, and what keeps it from that."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from shared.db import reading, transaction
+from shared.db import transaction
 from shared.services import datasets
 from shared.services.ledger.trainings import start_waiting
 from shared.states import Lane
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, ok, refused
 from tests.api.tunings import TUNINGS, state, tune, upload, upload_texts
-from tests.ledger import assert_sound
+from tests.ledger import assert_sound, somebody_waits_for_a_lock
 from tests.waiting import until
 from worker.runner import drain
 
@@ -53,6 +53,16 @@ def test_a_training_waits_for_both_its_files(api: Api, file: str, other: str) ->
     assert_sound()
 
 
+def test_two_with_each_others_files_hold_up_neither(api: Api, file: str, other: str) -> None:
+    def tune_by(training_file: str, validation_file: str) -> str:
+        return str(tune(api, training_file, validation_file=validation_file)["status"])
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(20):
+            both = pool.map(tune_by, (file, other), (other, file))
+            assert list(both) == ["validating_files"] * 2
+
+
 def test_a_prepared_set_and_a_file_wait_for_the_file_alone(api: Api, file: str, other: str) -> None:
     asked = {"name": "sea", "modality": "text", "files": [other], "options": {"test": 0}}
     ok(api.post("/api/v1/datasets", asked), 202)
@@ -88,16 +98,6 @@ def test_of_two_files_that_are_ready_at_once_the_later_one_starts_the_training(
     later.join(10)
 
     assert state(api, job) == "queued"
-
-
-def somebody_waits_for_a_lock() -> bool:
-    """Whether a transaction of this database waits for another one's lock."""
-    waiting = text(
-        "SELECT count(*) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    )
-    with reading() as session:
-        return session.execute(waiting).scalar_one() > 0
 
 
 @pytest.mark.parametrize("bad", ["training_file", "validation_file"])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,8 @@ from shared.storage import put_files, storage
 from shared.tables.job import Job
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, ok, refused, run_queued
-from tests.ledger import add_dataset, assert_sound
+from tests.ledger import add_dataset, assert_sound, somebody_waits_for_a_lock
+from tests.waiting import until
 
 TUNED = "ft:stand_in:shop:0123abcd"
 
@@ -199,7 +200,7 @@ class TestAtOnce:
             with transaction() as session:
                 job = accept(session)
                 deletion = pool.submit(delete, tenant, writer)
-                assert not wait([deletion], 0.5).done, "it does not wait"
+                until(somebody_waits_for_a_lock)
 
             with pytest.raises(Conflict, match=job.id):
                 deletion.result(10)
@@ -215,7 +216,7 @@ class TestAtOnce:
             with transaction() as session:
                 model_deletion.delete(session, tenant.id, writer)
                 submission = pool.submit(submit)
-                assert not wait([submission], 0.5).done, "it does not wait"
+                until(somebody_waits_for_a_lock)
 
             with pytest.raises(models.ModelNotFound):
                 submission.result(10)
@@ -228,7 +229,7 @@ class TestAtOnce:
                 model_deletion.delete(session, tenant.id, writer)
                 body = {"model": writer, "prompt": "Once"}
                 call = pool.submit(api.post, "/v1/completions", body)
-                assert not wait([call], 0.5).done, "it does not wait"
+                until(somebody_waits_for_a_lock)
 
             assert refused(call.result(10), 404)["code"] == "model_not_found"
 
@@ -248,7 +249,7 @@ class TestAtOnce:
             with transaction() as session:
                 model_deletion.delete(session, tenant.id, f"{writer}@2")
                 resolution = pool.submit(resolve)
-                assert not wait([resolution], 0.5).done, "it does not wait"
+                until(somebody_waits_for_a_lock)
 
             assert resolution.result(10) == 1
 

@@ -1,10 +1,10 @@
-"""What acceptance costs over HTTP, with the programs and limits of `atelier up`. One line of JSON;
-run: python -m tests.benchmarks.acceptance (about three minutes).
+"""What acceptance costs over HTTP, with the programs and limits of `atelier up` but those of
+requests a minute. One line of JSON; run: python -m tests.benchmarks.acceptance (three minutes).
 
 * one_item_p50_ms, one_item_p99_ms: POST /api/v1/jobs with one item, while a worker runs a steady
   stream of items of 20 ms
-* accept_100k_s: 100,000 items in one request until 202, the most that the default limits admit
-  (64 MiB a body, of which it has accept_100k_mib); accept_100k_growth_mib: how much more memory the
+* accept_100k_s: 100,000 items in one request until 202, the most that one may have; its body has
+  accept_100k_mib, of 64 MiB that it may have; accept_100k_growth_mib: how much more memory the
   API's processes had together, at most and afterwards
 * stream_1m_s: 1,000,000 items as a JSONL file of stream_1m_mib, from the start of its upload until
   the job has left `validating`; of it stream_1m_upload_s, stream_1m_until_202_s and

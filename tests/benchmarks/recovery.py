@@ -1,9 +1,9 @@
 """How soon the items of a lost worker run again, with the default leases and sweeps. One line of
 JSON; run: python -m tests.benchmarks.recovery (about ten minutes).
 
-* killed_worker_s: a worker is SIGKILLed with all its processes at a random moment of a batch; for
-  each round the seconds until all items of the batch run again, under another worker that was
-  there all along; killed_worker_max_s: the longest
+* killed_worker_s: a worker is SIGKILLed with all its processes at a random moment of the first 15 s
+  of a batch; for each round the seconds until all items of the batch run again, under another
+  worker that was there all along; killed_worker_max_s: the longest
 * killed_child_s, killed_child_max_s: the same where only the process that computes is killed, and
   its parent lives on
 * seed: of the random moments
@@ -27,8 +27,9 @@ from shared.settings import Settings, settings
 from shared.states import Lane
 from shared.tables.job import Job
 from tests.benchmarks.depth import ledger
-from tests.chaos.processes import QUICK, WORKER, Group, sweeper, until
+from tests.chaos.processes import QUICK, WORKER, Group, sweeper
 from tests.ledger import look, submit
+from tests.waiting import until
 
 ROUNDS = 5
 _ITEMS = 16

@@ -1,5 +1,6 @@
-"""How many requests the API answers, with the server's default settings; whoever asks runs on the
-same cores. One line of JSON; run: python -m tests.benchmarks.requests
+"""How many requests the API answers, with the server's default settings but its limits of requests
+a minute; whoever asks runs on the same cores. One line of JSON; run: python -m
+tests.benchmarks.requests
 
 * get_job_per_s: the state of a job, by eight connections; get_job_p99_ms: at half that rate
 * post_job_per_s: one-item jobs; post_ratio: against a bare Flask application that commits one

@@ -12,7 +12,6 @@ from pathlib import Path
 from shared.queues import WORK, make_celery
 from shared.settings import environment
 from shared.states import Lane
-from tests.waiting import until as until
 
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = Path(__file__).resolve().parent / "points"

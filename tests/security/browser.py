@@ -35,6 +35,15 @@ def sign_in(app: Flask, password: str, email: str = EMAIL, site: str = HERE) -> 
     return client
 
 
+def copy_of(browser: FlaskClient, app: Flask) -> FlaskClient:
+    """Another browser with the same cookie."""
+    kept = browser.get_cookie("session")
+    assert kept is not None
+    copy = app.test_client()
+    copy.set_cookie("session", kept.value)
+    return copy
+
+
 def may_sign_in(app: Flask, password: str, email: str = EMAIL) -> bool:
     """Whether a password lets somebody in."""
     client = app.test_client()

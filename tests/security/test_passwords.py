@@ -1,17 +1,21 @@
 """Passwords of people: changed by who knows the old one, hard to guess, and the first used once."""
 
+import base64
+import unicodedata
+
 import pytest
 from click.testing import CliRunner
 from flask import Flask
 from sqlalchemy import select
 
 from api.cli import main
+from api.dashboard import passwords
 from api.dashboard.accounts import add_user, make_access
 from shared.db import reading
 from shared.states import Role
 from shared.tables.tenant import Tenant
 from shared.tables.user import User
-from tests.security.browser import EMAIL, may_sign_in, send, sign_in
+from tests.security.browser import EMAIL, copy_of, may_sign_in, send, sign_in
 
 PAGE = "/dashboard/"
 FORM = "/dashboard/account/password"
@@ -40,13 +44,10 @@ def test_people_change_their_password_and_are_signed_out_everywhere_else(
 
 def test_a_change_gives_the_session_another_token(app: Flask, old: str) -> None:
     browser = sign_in(app, old)
-    before = browser.get_cookie("session")
-    assert before is not None
+    thief = copy_of(browser, app)
 
     send(browser, FORM, old=old, new=NEW, again=NEW)
 
-    thief = app.test_client()
-    thief.set_cookie("session", before.value)
     assert thief.get(PAGE).status_code == 302
 
 
@@ -86,6 +87,23 @@ def test_any_characters_are_good_and_any_length(app: Flask, old: str, new: str) 
 
     assert may_sign_in(app, new)
     assert not may_sign_in(app, new.strip()[:-1])
+
+
+def test_one_text_is_one_password_however_it_is_written(app: Flask, old: str) -> None:
+    composed = unicodedata.normalize("NFC", "vier grüne Äpfel über Bäumen")
+    taken_apart = unicodedata.normalize("NFD", composed)
+    assert composed != taken_apart
+    send(sign_in(app, old), FORM, old=old, new=composed, again=composed)
+
+    assert may_sign_in(app, composed)
+    assert may_sign_in(app, taken_apart)
+
+
+def test_a_made_one_has_96_random_bits() -> None:
+    made = {passwords.make() for _ in range(100)}
+
+    assert len(made) == 100
+    assert {len(base64.urlsafe_b64decode(each)) for each in made} == {96 // 8}
 
 
 def test_without_the_old_password_nothing_is_changed(app: Flask, old: str) -> None:

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 from click.testing import CliRunner
 from flask import Flask
-from flask.testing import FlaskClient
 from itsdangerous import TimestampSigner
 from itsdangerous.encoding import base64_decode
 from sqlalchemy import select, update
@@ -20,7 +19,16 @@ from shared.states import Role
 from shared.tables.sign_in import SignIn
 from shared.tables.tenant import Tenant
 from shared.tables.user import User
-from tests.security.browser import EMAIL, HERE, may_sign_in, send, sign_in, signed_in, token_of
+from tests.security.browser import (
+    EMAIL,
+    HERE,
+    copy_of,
+    may_sign_in,
+    send,
+    sign_in,
+    signed_in,
+    token_of,
+)
 from tests.settings import forget_settings
 
 PAGE = "/dashboard/"
@@ -36,15 +44,6 @@ def test_signing_out_ends_copies_of_the_session_too(app: Flask, tenant: Tenant) 
     assert browser.post("/dashboard/logout", data=form).status_code == 302
 
     assert thief.get(PAGE).status_code == 302
-
-
-def copy_of(browser: FlaskClient, app: Flask) -> FlaskClient:
-    """Another browser with the same cookie."""
-    kept = browser.get_cookie("session")
-    assert kept is not None
-    copy = app.test_client()
-    copy.set_cookie("session", kept.value)
-    return copy
 
 
 def test_signing_out_ends_no_other_session(app: Flask, tenant: Tenant) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
+from shared.services.outputs import MAX_LABEL
 from worker.preparation.encodings import encoding_of, lines
 from worker.preparation.files import Unreadable
 from worker.preparation.limits import MAX_EXAMPLES
 
 TABLE_NAME = "labels.csv"
 COLUMNS = ("filename", "label")
-MAX_LABEL_CHARACTERS = 200
 
 
 class LabelTable:
@@ -75,8 +75,8 @@ def label_text(value: Any) -> str | None:
         raise Unreadable("its label is neither text nor a number")
     text = unicodedata.normalize("NFC", str(value))
     text = "".join(" " if unicodedata.category(c) in ("Cc", "Cs") else c for c in text).strip()
-    if len(text) > MAX_LABEL_CHARACTERS:
-        raise Unreadable(f"its label is longer than {MAX_LABEL_CHARACTERS} characters")
+    if len(text) > MAX_LABEL:
+        raise Unreadable(f"its label is longer than {MAX_LABEL} characters")
     return text or None
 
 

@@ -25,7 +25,7 @@ from worker.family import (
 from worker.quality import Metric
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.scoring import cost_of
-from worker.text.validity import validity
+from worker.text.validity import OVERLAP, validity
 
 QUICK_CHARACTERS = 16_000
 FULL_CHARACTERS = 1_000_000
@@ -77,7 +77,8 @@ class TextQuality:
         self._dataset = dataset
         held_back = _held_back(dataset, "validation", "test")
         self._validation = _excerpt(held_back, QUICK_CHARACTERS)
-        self._whole = _excerpt(held_back, FULL_CHARACTERS)
+        whole = _excerpt(held_back, FULL_CHARACTERS)
+        self._whole = whole if whole != self._validation else None
         self._test = _excerpt(_held_back(dataset, "test", "validation"), FULL_CHARACTERS)
         self._rival: float | None = None
 
@@ -87,10 +88,10 @@ class TextQuality:
         """
         assert isinstance(loaded, LoadedText)
         if quick:
-            cost = cost_of(loaded, self._validation, overlap=0.5, run=self._run)
+            cost = cost_of(loaded, self._validation, OVERLAP, self._run)
             measured = {self.objective: Metric(cost.bits_per_byte, "lower", cost.bytes)}
             if self._dataset.validation is not None:
-                measured |= validity(loaded, self._validation, self._whole, self._run)
+                measured |= validity(loaded, cost, self._whole, self._run)
             return measured
         cost = cost_of(loaded, self._test, run=self._run)
         bits = Metric(cost.bits_per_byte, "lower", cost.bytes)

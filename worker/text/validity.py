@@ -10,18 +10,19 @@ from worker.quality import Metric
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.scoring import Cost, cost_of
 
-_OVERLAP = 0.5
+OVERLAP = 0.5
+"""Of the windows in which excerpts are read while a model is trained."""
 
 
 def validity(
-    loaded: LoadedText, excerpt: Sequence[Example], whole: Sequence[Example], run: Run
+    loaded: LoadedText, some: Cost, whole: Sequence[Example] | None, run: Run
 ) -> dict[str, Metric]:
-    """Mean loss in nats and share of right guesses, a token, over an excerpt and over the whole.
+    """Mean loss in nats and share of right guesses, a token, over an excerpt, of which `some` is
+    the cost, and over the whole; None: the excerpt is the whole.
 
     Raises Stopped once `run` should stop.
     """
-    some = cost_of(loaded, excerpt, _OVERLAP, run)
-    full = some if list(excerpt) == list(whole) else cost_of(loaded, whole, _OVERLAP, run)
+    full = some if whole is None else cost_of(loaded, whole, OVERLAP, run)
     return _told("valid", some) | _told("full_valid", full)
 
 

@@ -140,16 +140,16 @@ def add_step(session: Session, job: Job, step: Step) -> None:
 def _chunks_ahead(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
     """Items in chunks; the next one is made (and checked) while Postgres takes this one."""
     source = iter(items)
-    first = list(islice(source, _CHUNK))
-    if first:
-        yield first
-    if len(first) < _CHUNK:
+    chunk = list(islice(source, _CHUNK))
+    if len(chunk) < _CHUNK:
+        if chunk:
+            yield chunk
         return
     with ThreadPoolExecutor(1, "chunk") as pool:
-        coming = pool.submit(lambda: list(islice(source, _CHUNK)))
-        while chunk := coming.result():
+        while chunk:
             coming = pool.submit(lambda: list(islice(source, _CHUNK)))
             yield chunk
+            chunk = coming.result()
 
 
 def _rows(items: Iterable[NewItem], first: int) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from shared.services.events import add_event
 from shared.services.ledger.counters import MOVED_JOBS
 from shared.services.ledger.flows import MOVED_FLOWS
-from shared.services.ledger.limits import keep_limits
+from shared.services.ledger.in_flight import keep_limits
 from shared.settings import settings
 from shared.states import JobState, Lane, Stage
 

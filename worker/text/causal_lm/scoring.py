@@ -107,6 +107,7 @@ def _score(loaded: LoadedText, inputs_bt: np.ndarray, targets_bt: np.ndarray) ->
     with torch.inference_mode():
         hidden = loaded.model(torch.from_numpy(inputs_bt).to(device), use_cache=False).logits
         wanted = targets != NO_TARGET
-        loss = F.cross_entropy(hidden[wanted].float(), targets[wanted], reduction="sum")
-        right = (hidden[wanted].argmax(-1) == targets[wanted]).sum()
+        logits_nv, targets_n = hidden[wanted], targets[wanted]
+        loss = F.cross_entropy(logits_nv.float(), targets_n, reduction="sum")
+        right = (logits_nv.argmax(-1) == targets_n).sum()
     return float(loss), int(right)

@@ -95,7 +95,7 @@ class TextTrainee:
             ignore_index=NO_TARGET,
             reduction="sum",
         ) / max(1, learnt)
-        right = int((logits_btv.detach().argmax(-1) == targets_bt).sum())
+        right = (logits_btv.detach().argmax(-1) == targets_bt).sum()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), GRADIENT_NORM)
 
@@ -113,7 +113,7 @@ class TextTrainee:
         self._follow()
         return {
             "loss": float(loss.detach()),
-            "accuracy": right / max(1, learnt),
+            "accuracy": int(right) / max(1, learnt),
             "gradient_norm": float(norm),
         }
 

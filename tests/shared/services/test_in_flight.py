@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from shared.db import transaction
 from shared.services import jobs
-from shared.services.ledger import limits
+from shared.services.ledger import in_flight
 from shared.services.ledger.claim import claim
 from shared.states import Lane
 from tests.ledger import add_other_tenant, assert_sound, execute, finish, look, submit, take
@@ -64,7 +64,7 @@ def test_what_was_paused_meanwhile_goes_back_out_of_the_queue(
     limited: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running, paused = submit(limited, [{}] * LIMIT), submit(limited, [{}] * 2)
-    take_first = limits.lock_jobs
+    take_first = in_flight.lock_jobs
 
     def pause_first(session: Session, ids: Iterable[str]) -> None:
         with transaction() as other:
@@ -74,7 +74,7 @@ def test_what_was_paused_meanwhile_goes_back_out_of_the_queue(
 
     finish(take(LIMIT))
     with monkeypatch.context() as patch:
-        patch.setattr(limits, "lock_jobs", pause_first)
+        patch.setattr(in_flight, "lock_jobs", pause_first)
         assert not take().items
 
     assert look(running).state == "succeeded"
