@@ -13,7 +13,7 @@ import shared.tables.metadata
 from api.app import create_app
 from migrations.commands import upgrade
 from shared import catalog
-from shared.db import engine, transaction
+from shared.db import forget_engine, transaction
 from shared.embedded.engines import Urls, engines
 from shared.services import imports, models, tenants
 from shared.states import Scope
@@ -44,7 +44,7 @@ def urls() -> Iterator[Urls]:
         forget_settings()
         upgrade()
         yield found
-        engine().dispose()
+        forget_engine()
 
 
 @pytest.fixture

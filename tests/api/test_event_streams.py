@@ -15,7 +15,8 @@ import pytest
 
 from api import waiters
 from api.routes import event_stream
-from shared.db import engine, transaction
+from shared import db
+from shared.db import transaction
 from shared.services import events
 from tests.api.client import JOBS, Api, ok, refused, run_queued
 from tests.waiting import until
@@ -129,7 +130,7 @@ def test_events_come_while_they_happen_and_no_connection_is_held(address: str, a
         for message in ("first", "second"):
             tell(job, message)
             assert next(line for line in lines if message in line).startswith("data: ")
-            until(lambda: engine().pool.checkedout() == 0)  # type: ignore[attr-defined]
+            until(lambda: not any(pool.pool.checkedout() for pool in db._pools.values()))
         run_queued()
         assert "event: end" in list(lines)
 

@@ -15,7 +15,7 @@ from redis import Redis
 from sqlalchemy import create_engine, make_url, text
 
 from migrations.commands import upgrade
-from shared.db import engine, transaction
+from shared.db import forget_engine, transaction
 from shared.embedded.engines import Engines, opened, started
 from shared.embedded.home import secret
 from shared.embedded.process import Process
@@ -103,7 +103,7 @@ class Site:
             postgres.start()
             until(postgres.is_ready)
             # The test's own connections are gone with the others.
-            engine().dispose()
+            forget_engine()
 
     def _engine(self, name: str) -> Process:
         return next(one for one in self.engines.processes if one.program.name == name)
@@ -121,7 +121,7 @@ class Site:
         with administrator.connect() as connection:
             count = connection.execute(end).scalar_one()
         administrator.dispose()
-        engine().dispose()
+        forget_engine()
         return int(count)
 
     def flush_redis(self) -> None:
