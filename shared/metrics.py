@@ -64,9 +64,18 @@ WAIT = Histogram(
 )
 
 
+_COUNTED = "counted"
+
+
 def count_at_commit(session: Session, counter: Counter, count: int) -> None:
     """Count what is certain only once the session's transaction has committed."""
-    event.listen(session, "after_commit", lambda _: counter.inc(count), once=True)
+    session.info.setdefault(_COUNTED, []).append((counter, count))
+
+
+@event.listens_for(Session, "after_commit")
+def _count(session: Session) -> None:
+    for counter, count in session.info.pop(_COUNTED, ()):
+        counter.inc(count)
 
 
 @contextmanager

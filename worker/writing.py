@@ -45,10 +45,6 @@ def write(lease: Lease, results: Sequence[Result], conclude: Conclude | None = N
             time.sleep(_PAUSE_S)
         else:
             metrics.COMMITS.inc()
-            for (lane, became), count in committed.became.items():
-                metrics.ITEMS.labels(lane, became).inc(count)
-            for lane, count in committed.retries.items():
-                metrics.RETRIES.labels(lane, "error").inc(count)
             for lane in committed.hints:
                 hint(lane)
             return

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from shared import metrics
 from shared.ids import new_id
 from shared.services import failures
 from shared.services.failures import NewFailure
@@ -79,10 +80,6 @@ class Committed:
 
     items: set[int] = field(default_factory=set)
     hints: set[Lane] = field(default_factory=set)
-    became: Counter[tuple[Lane, ItemState]] = field(default_factory=Counter)
-    """Items by lane and by what became of them."""
-    retries: Counter[Lane] = field(default_factory=Counter)
-    """Items that failed and are to run again, by lane."""
 
 
 # The rows of jobs are locked before the lease is looked at: whatever waits for one of them sees all
@@ -219,7 +216,8 @@ class _Book:
         used = self.used[row.job_id, row.step]
         used.compute_seconds += seconds
         if row.step == Step.RUN:
-            job.counts.update({ItemState.RUNNING: -1, state: 1})
+            job.counts[ItemState.RUNNING] -= 1
+            job.counts[state] += 1
             used.items_done += state is ItemState.DONE
             used.items_failed += state is ItemState.FAILED
             used.cost += row.cost * (state is ItemState.DONE)
@@ -238,10 +236,16 @@ class _Book:
         failures.record(session, self.failures)
         for flow_id, change in self.flows.items():
             flows.change(session, flow_id, change)
+        self._count_at_commit(session)
         committed.hints |= self.hints
-        committed.became, committed.retries = self.became, self.retries
         if settle(session, empty):
             committed.hints.add(Lane.LIGHT)
+
+    def _count_at_commit(self, session: Session) -> None:
+        for (lane, state), count in self.became.items():
+            metrics.count_at_commit(session, metrics.ITEMS.labels(lane, state), count)
+        for lane, count in self.retries.items():
+            metrics.count_at_commit(session, metrics.RETRIES.labels(lane, "error"), count)
 
 
 def _lane(row: Any) -> Lane:

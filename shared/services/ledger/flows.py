@@ -90,21 +90,19 @@ def make_flow(session: Session, lane: Lane, tenant_id: str) -> None:
 
 def change(session: Session, flow_id: int, added: FlowChange) -> None:
     """Add to a flow's counters and charge it, as the last thing before the session commits."""
-    pending = session.info.get(_PENDING)
-    if pending is None:
-        pending = session.info[_PENDING] = {}
-        event.listen(session, "before_commit", apply, once=True)
+    pending = session.info.setdefault(_PENDING, {})
     whole = pending.setdefault(flow_id, FlowChange())
     for counter, value in vars(added).items():
         setattr(whole, counter, getattr(whole, counter) + value)
 
 
+@event.listens_for(Session, "before_commit")
 def apply(session: Session) -> None:
     """Make this session's changes of flows now. Lock nothing more after it."""
-    session.flush()
-    changes: dict[int, FlowChange] = session.info.get(_PENDING) or {}
+    changes: dict[int, FlowChange] | None = session.info.get(_PENDING)
     if not changes:
         return
+    session.flush()
     ids = sorted(changes)
     names = {
         "flows": ids,

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import event, text
+from sqlalchemy import Engine, event, text
 
-from shared.db import engine, transaction
+from shared.db import transaction
 from tests.statements import Statement
 
 LARGE = {
@@ -74,11 +74,11 @@ def measured() -> Iterator[list[Read]]:
         connection.execute(undo)
         found.extend(Read(statement, *read) for read in _scans(plan["Plan"]))
 
-    event.listen(engine(), "before_cursor_execute", measure)
+    event.listen(Engine, "before_cursor_execute", measure)
     try:
         yield found
     finally:
-        event.remove(engine(), "before_cursor_execute", measure)
+        event.remove(Engine, "before_cursor_execute", measure)
 
 
 _IN_A_TRANSACTION = ("SAVEPOINT measuring", "ROLLBACK TO SAVEPOINT measuring")
