@@ -8,6 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
+from migrations.lock import alone
 from migrations.roles import admit_api
 from shared.db import engine
 from shared.errors import Permanent
@@ -33,16 +34,18 @@ def upgrade(revision: str = "head") -> None:
 
     Raises Permanent for a database that a newer Atelier has changed, or for an unfit role.
     """
-    try:
-        command.upgrade(config(), revision)
-    except CommandError as error:
-        raise Permanent(
-            f"The database was changed by a newer Atelier ({error}). Run that version, or restore "
-            "a backup from before it."
-        ) from error
-    admit_api()
+    with alone():
+        try:
+            command.upgrade(config(), revision)
+        except CommandError as error:
+            raise Permanent(
+                f"The database was changed by a newer Atelier ({error}). Run that version, or "
+                "restore a backup from before it."
+            ) from error
+        admit_api()
 
 
 def downgrade(revision: str) -> None:
     """Take the database of the settings back to a revision."""
-    command.downgrade(config(), revision)
+    with alone():
+        command.downgrade(config(), revision)

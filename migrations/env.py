@@ -3,13 +3,9 @@ timeout.
 """
 
 from alembic import context
-from sqlalchemy import text
 
 from shared.db import engine
 from shared.tables.metadata import metadata
-
-# Two installers at once: the second waits here, then finds nothing left to do.
-_LOCK = 7_021_114
 
 
 def run() -> None:
@@ -18,7 +14,6 @@ def run() -> None:
             connection=connection, target_metadata=metadata, transaction_per_migration=True
         )
         with context.begin_transaction():
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             context.run_migrations()
 
 

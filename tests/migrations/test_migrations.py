@@ -1,6 +1,8 @@
 """Migrations: they make exactly the tables of the code, and go back and forth with rows in them."""
 
 import datetime
+import sys
+from subprocess import PIPE, Popen
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ from sqlalchemy import Column, Engine, insert, text
 from sqlalchemy.exc import OperationalError
 
 from migrations.commands import config, downgrade, upgrade
+from migrations.lock import alone
 from shared.errors import Permanent
 from shared.tables.metadata import metadata
 from tests.migrations.shapes import tables_of
@@ -176,4 +179,23 @@ def test_an_upgrade_gives_up_rather_than_stop_all_who_use_a_busy_table(empty: En
             upgrade()
 
     upgrade()
+    assert differences(empty) == []
+
+
+INSTALL = [sys.executable, "-c", "from migrations.commands import upgrade; upgrade()"]
+
+
+def test_installers_at_once_wait_for_one_another_and_in_no_build_s_way(empty: Engine) -> None:
+    upgrade(REVISIONS[-1])
+    with alone():
+        installers = [Popen(INSTALL, stderr=PIPE, text=True) for _ in range(2)]
+        for waiting in installers:
+            assert "another installer is at work" in waiting.stderr.readline()
+        with empty.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("CREATE INDEX CONCURRENTLY tried ON jobs (created_at)"))
+            connection.execute(text("DROP INDEX CONCURRENTLY tried"))
+
+    for installer in installers:
+        _, told = installer.communicate(timeout=60)
+        assert installer.returncode == 0, told
     assert differences(empty) == []
