@@ -7,11 +7,19 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from psycopg.errors import DeadlockDetected, LockNotAvailable
+from sqlalchemy.exc import OperationalError
 
 from migrations.lock import alone
 from migrations.roles import admit_api
 from shared.db import engine
-from shared.errors import Permanent
+from shared.errors import Permanent, Retryable
+
+_BUSY = (
+    "The upgrade stopped at revision {reached}, rather than hold others up: they used a table, or "
+    "kept a transaction open, for too long ({told}). The release before works with the database as "
+    "it is. Run the upgrade again: it goes on where it stopped."
+)
 
 
 def config() -> Config:
@@ -32,7 +40,8 @@ def current() -> str | None:
 def upgrade(revision: str = "head") -> None:
     """Bring the database of the settings up to a revision, and let the API's role use it.
 
-    Raises Permanent for a database that a newer Atelier has changed, or for an unfit role.
+    Raises Permanent for a database that a newer Atelier has changed, or for an unfit role;
+    Retryable where others kept a table or an old transaction for too long.
     """
     with alone():
         try:
@@ -42,6 +51,10 @@ def upgrade(revision: str = "head") -> None:
                 f"The database was changed by a newer Atelier ({error}). Run that version, or "
                 "restore a backup from before it."
             ) from error
+        except OperationalError as error:
+            if isinstance(error.orig, LockNotAvailable | DeadlockDetected):
+                raise Retryable(_BUSY.format(reached=current(), told=error.orig)) from error
+            raise
         admit_api()
 
 

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import indexes
+
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
@@ -10,6 +12,19 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column(
+        "jobs",
+        sa.Column("deadline", sa.DateTime(timezone=True), nullable=True),
+        if_not_exists=True,
+    )
+    indexes.build(
+        "jobs_by_deadline",
+        "jobs",
+        ["deadline"],
+        postgresql_where=sa.text(
+            "deadline IS NOT NULL AND state IN ('validating', 'queued', 'running', 'paused')"
+        ),
+    )
     op.create_table(
         "paused_lanes",
         sa.Column("lane", sa.String(), nullable=False),
@@ -19,15 +34,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("lane"),
     )
     op.add_column("tenants", sa.Column("max_running", sa.Integer(), nullable=True))
-    op.add_column("jobs", sa.Column("deadline", sa.DateTime(timezone=True), nullable=True))
-    op.create_index(
-        "jobs_by_deadline",
-        "jobs",
-        ["deadline"],
-        postgresql_where=sa.text(
-            "deadline IS NOT NULL AND state IN ('validating', 'queued', 'running', 'paused')"
-        ),
-    )
 
 
 def downgrade() -> None:

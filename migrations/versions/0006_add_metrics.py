@@ -10,6 +10,18 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column(
+        "flows",
+        sa.Column("cost", sa.Float(), server_default="0", nullable=False),
+        if_not_exists=True,
+    )
+    # All of the queue is read while others use it and the flows.
+    with op.get_context().autocommit_block():
+        op.execute("""
+            UPDATE flows SET cost = waiting.cost FROM (
+                SELECT flow_id, sum(cost) AS cost FROM queue GROUP BY flow_id) waiting
+            WHERE waiting.flow_id = flows.id
+        """)
     op.create_table(
         "metrics",
         sa.Column("name", sa.String(), nullable=False),
@@ -17,12 +29,6 @@ def upgrade() -> None:
         sa.Column("value", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("name", "labels"),
     )
-    op.add_column("flows", sa.Column("cost", sa.Float(), server_default="0", nullable=False))
-    op.execute("""
-        UPDATE flows SET cost = waiting.cost FROM (
-            SELECT flow_id, sum(cost) AS cost FROM queue GROUP BY flow_id) waiting
-        WHERE waiting.flow_id = flows.id
-    """)
 
 
 def downgrade() -> None:

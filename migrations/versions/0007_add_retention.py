@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import indexes
+
 revision = "0007"
 down_revision = "0006"
 branch_labels = None
@@ -10,15 +12,19 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("jobs", sa.Column("reconciled_at", sa.DateTime(timezone=True), nullable=True))
-    op.create_index("jobs_by_end", "jobs", ["kind", "finished_at"])
-    op.create_index(
+    op.add_column(
+        "jobs",
+        sa.Column("reconciled_at", sa.DateTime(timezone=True), nullable=True),
+        if_not_exists=True,
+    )
+    indexes.build("jobs_by_end", "jobs", ["kind", "finished_at"])
+    indexes.build(
         "jobs_to_reconcile",
         "jobs",
         ["finished_at"],
         postgresql_where=sa.text("reconciled_at IS NULL AND kind = 'generation'"),
     )
-    op.create_index("webhook_events_by_time", "webhook_events", ["created_at"])
+    indexes.build("webhook_events_by_time", "webhook_events", ["created_at"])
 
 
 def downgrade() -> None:

@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
+from migrations import indexes
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -11,15 +13,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("jobs", sa.Column("endpoint", sa.String(), nullable=True))
-    op.add_column("jobs", sa.Column("usage", JSONB(), nullable=True))
-    op.add_column("items", sa.Column("form", JSONB(), nullable=True))
-    op.create_index(
+    op.add_column("jobs", sa.Column("endpoint", sa.String(), nullable=True), if_not_exists=True)
+    indexes.build(
         "jobs_batches",
         "jobs",
         ["tenant_id", "id"],
         postgresql_where=sa.text("endpoint IS NOT NULL"),
     )
+    op.add_column("jobs", sa.Column("usage", JSONB(), nullable=True))
+    op.add_column("items", sa.Column("form", JSONB(), nullable=True))
 
 
 def downgrade() -> None:

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import indexes
+
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
@@ -10,8 +12,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("files", sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True))
-    op.create_index(
+    op.add_column(
+        "files",
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        if_not_exists=True,
+    )
+    indexes.build(
         "files_by_expiry",
         "files",
         ["expires_at"],

@@ -13,11 +13,26 @@ _SUMS_OF = ("tenant_id", "day", "key_id", "kind", "family", "model", "model_vers
 
 
 def upgrade() -> None:
-    op.add_column("jobs", sa.Column("key_id", sa.String(), nullable=True))
-    op.add_column("jobs", sa.Column("cost", sa.Float(), server_default="0", nullable=False))
-    op.add_column("tenants", sa.Column("max_compute_seconds", sa.BigInteger(), nullable=True))
-    op.add_column("keys", sa.Column("max_compute_seconds", sa.BigInteger(), nullable=True))
-    op.add_column("keys", sa.Column("origin_id", sa.String(), nullable=True))
+    _add()
+    _fill()
+
+
+def _add() -> None:
+    op.add_column("jobs", sa.Column("key_id", sa.String(), nullable=True), if_not_exists=True)
+    op.add_column(
+        "jobs",
+        sa.Column("cost", sa.Float(), server_default="0", nullable=False),
+        if_not_exists=True,
+    )
+    op.add_column(
+        "tenants",
+        sa.Column("max_compute_seconds", sa.BigInteger(), nullable=True),
+        if_not_exists=True,
+    )
+    op.add_column(
+        "keys", sa.Column("max_compute_seconds", sa.BigInteger(), nullable=True), if_not_exists=True
+    )
+    op.add_column("keys", sa.Column("origin_id", sa.String(), nullable=True), if_not_exists=True)
     op.create_table(
         "usage",
         sa.Column("id", sa.BigInteger(), sa.Identity(), primary_key=True),
@@ -35,6 +50,7 @@ def upgrade() -> None:
             for name in _NUMBERS
         ),
         sa.UniqueConstraint(*_SUMS_OF, name="usage_sums", postgresql_nulls_not_distinct=True),
+        if_not_exists=True,
     )
     op.create_table(
         "usage_entries",
@@ -49,8 +65,8 @@ def upgrade() -> None:
             "autovacuum_vacuum_threshold": "20000",
             "autovacuum_vacuum_cost_delay": "0",
         },
+        if_not_exists=True,
     )
-    _fill()
 
 
 def _described() -> list[sa.Column]:
@@ -65,13 +81,18 @@ def _described() -> list[sa.Column]:
 
 
 def _fill() -> None:
-    """Which key asked for the jobs that are there is not known; the rest of their usage is."""
-    op.execute("""
-        UPDATE jobs SET cost = items.cost FROM (
-            SELECT job_id, sum(cost) AS cost FROM items WHERE step = 'run' GROUP BY job_id) items
-        WHERE items.job_id = jobs.id
-            AND jobs.state NOT IN ('succeeded', 'partial', 'failed', 'cancelled', 'expired')
-    """)
+    """Which key asked for the jobs that are there is not known; the rest of their usage is.
+
+    All rows are read while others use the tables.
+    """
+    with op.get_context().autocommit_block():
+        op.execute("""
+            UPDATE jobs SET cost = items.cost FROM (
+                SELECT job_id, sum(cost) AS cost FROM items WHERE step = 'run' GROUP BY job_id
+            ) items
+            WHERE items.job_id = jobs.id
+                AND jobs.state NOT IN ('succeeded', 'partial', 'failed', 'cancelled', 'expired')
+        """)
     op.execute("""
         INSERT INTO usage (tenant_id, day, kind, family, model, model_version_id, compute_seconds,
             cost, items_done, items_failed, outputs, bytes, input_tokens, output_tokens)

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import indexes
+
 revision = "0013"
 down_revision = "0012"
 branch_labels = None
@@ -13,17 +15,17 @@ _UNRELEASED = sa.text("state <> 'released'")
 
 
 def upgrade() -> None:
-    op.create_index("jobs_by_state", "jobs", ["tenant_id", "state", "id"])
-    op.create_index("jobs_by_model", "jobs", ["tenant_id", "model", "id"])
-    op.create_index("jobs_by_version", "jobs", ["model_version_id"])
-    op.create_index(
+    indexes.build("jobs_by_state", "jobs", ["tenant_id", "state", "id"])
+    indexes.build("jobs_by_model", "jobs", ["tenant_id", "model", "id"])
+    indexes.build("jobs_by_version", "jobs", ["model_version_id"])
+    indexes.build(
         "jobs_by_metadata",
         "jobs",
         ["metadata"],
         postgresql_using="gin",
         postgresql_where=_HAS_METADATA,
     )
-    op.create_index(
+    indexes.build(
         "outputs_unreleased",
         "outputs",
         ["tenant_id", "state", "id"],

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import indexes
+
 revision = "0014"
 down_revision = "0013"
 branch_labels = None
@@ -126,7 +128,7 @@ _DISMISS_ROLES = """
 
 
 def upgrade() -> None:
-    op.create_index("flows_by_tenant", "flows", ["tenant_id"])
+    indexes.build("flows_by_tenant", "flows", ["tenant_id"])
     op.execute("CREATE SCHEMA wall")
     for statement in (_KEYS, _TENANT, _OWN_FLOWS, _KEY_OF):
         op.execute(statement)

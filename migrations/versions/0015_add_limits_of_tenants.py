@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import indexes
+
 revision = "0015"
 down_revision = "0014"
 branch_labels = None
@@ -35,14 +37,14 @@ _CALLER_OF = """
 
 
 def upgrade() -> None:
-    op.add_column("tenants", sa.Column("max_requests", sa.Integer(), nullable=True))
-    op.add_column("tenants", sa.Column("retention_days", sa.Float(), nullable=True))
-    op.create_index(
+    indexes.build(
         "jobs_to_forget",
         "jobs",
         ["tenant_id", "finished_at"],
         postgresql_where=_ENDED_WITH_OUTPUTS,
     )
+    op.add_column("tenants", sa.Column("max_requests", sa.Integer(), nullable=True))
+    op.add_column("tenants", sa.Column("retention_days", sa.Float(), nullable=True))
     op.execute(_CALLER_OF)
     op.execute("REVOKE EXECUTE ON FUNCTION wall.caller_of(bytea) FROM PUBLIC")
 

@@ -7,6 +7,8 @@ nobody gets at outputs meanwhile.
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import indexes
+
 revision = "0016"
 down_revision = "0015"
 branch_labels = None
@@ -22,11 +24,15 @@ _HAS_LABEL = sa.text("label IS NOT NULL")
 
 
 def upgrade() -> None:
-    op.add_column("outputs", sa.Column("label", sa.String(), sa.Computed(_LABEL, persisted=True)))
-    op.create_index(
+    op.add_column(
+        "outputs",
+        sa.Column("label", sa.String(), sa.Computed(_LABEL, persisted=True)),
+        if_not_exists=True,
+    )
+    indexes.build(
         "outputs_by_label", "outputs", ["tenant_id", "label", "id"], postgresql_where=_HAS_LABEL
     )
-    op.create_index("outputs_by_media_type", "outputs", ["tenant_id", "media_type", "id"])
+    indexes.build("outputs_by_media_type", "outputs", ["tenant_id", "media_type", "id"])
 
 
 def downgrade() -> None:

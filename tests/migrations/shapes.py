@@ -40,6 +40,41 @@ _FOUND_IN_THE_WALL = text("""
 """)
 
 
+_DEFINITIONS = text("""
+    WITH ours AS (
+        SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'wall')
+    ), tables AS (
+        SELECT pg_class.oid, relname FROM pg_class JOIN ours ON relnamespace = ours.oid
+    )
+    SELECT relname AS "of", concat_ws(' ', attname, format_type(atttypid, atttypmod), attnotnull,
+            attidentity, attgenerated, pg_get_expr(adbin, adrelid)) AS told
+    FROM tables JOIN pg_attribute ON attrelid = oid AND attnum > 0 AND NOT attisdropped
+    LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    UNION ALL
+    SELECT relname, concat_ws(' ', pg_get_indexdef(indexrelid), indisvalid)
+    FROM tables JOIN pg_index ON indrelid = oid
+    UNION ALL
+    SELECT relname, pg_get_constraintdef(pg_constraint.oid)
+    FROM tables JOIN pg_constraint ON conrelid = tables.oid
+    UNION ALL
+    SELECT relname, pg_get_triggerdef(pg_trigger.oid)
+    FROM tables JOIN pg_trigger ON tgrelid = tables.oid AND NOT tgisinternal
+    UNION ALL
+    SELECT viewname, definition FROM pg_views WHERE schemaname IN ('public', 'wall')
+    UNION ALL
+    SELECT proname, pg_get_functiondef(pg_proc.oid)
+    FROM pg_proc JOIN ours ON pronamespace = ours.oid
+    UNION ALL
+    SELECT tablename, concat_ws(' ', policyname, qual, with_check) FROM pg_policies
+""")
+
+
+def definitions(database: Engine) -> set[tuple[str, str]]:
+    """All that makes up the schema: what it belongs to, and how it is defined."""
+    with database.connect() as connection:
+        return {(row.of, row.told) for row in connection.execute(_DEFINITIONS)}
+
+
 @dataclass(frozen=True)
 class Rules:
     """All that a release may have to obey beside the shapes of columns, and what it calls."""
