@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    Computed,
     DateTime,
     ForeignKey,
     Index,
@@ -21,13 +20,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared.tables.base import Base
-
-# With the types that PostgreSQL adds itself, so that the database can be compared with it.
-_LABEL = """
-    CASE WHEN jsonb_typeof(facts -> 'label'::text) = 'string'::text
-            AND length(facts ->> 'label'::text) <= 200
-        THEN facts ->> 'label'::text ELSE NULL::text END
-"""
 
 
 class Output(Base):
@@ -74,8 +66,8 @@ class Output(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     facts: Mapped[dict[str, Any]] = mapped_column(JSONB)
     """What the family says of it: label, token counts, finish reason."""
-    label: Mapped[str | None] = mapped_column(String, Computed(_LABEL, persisted=True))
-    """The label among its facts, if it is one and no mix."""
+    label: Mapped[str | None] = mapped_column(String)
+    """The label among its facts, if it is one and no mix; a trigger copies it."""
     scores: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     provenance: Mapped[dict[str, Any]] = mapped_column(JSONB)
     """Model version, weights hash, code and library versions, device, seconds."""

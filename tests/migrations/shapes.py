@@ -40,6 +40,10 @@ _FOUND_IN_THE_WALL = text("""
 """)
 
 
+_FILES = text("""
+    SELECT relname, pg_relation_filenode(oid) AS file FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+""")
 _DEFINITIONS = text("""
     WITH ours AS (
         SELECT oid FROM pg_namespace WHERE nspname IN ('public', 'wall')
@@ -73,6 +77,12 @@ def definitions(database: Engine) -> set[tuple[str, str]]:
     """All that makes up the schema: what it belongs to, and how it is defined."""
     with database.connect() as connection:
         return {(row.of, row.told) for row in connection.execute(_DEFINITIONS)}
+
+
+def files(database: Engine) -> dict[str, int]:
+    """In which file each table lies: another one once it was written anew."""
+    with database.connect() as connection:
+        return {row.relname: row.file for row in connection.execute(_FILES)}
 
 
 @dataclass(frozen=True)

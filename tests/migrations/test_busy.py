@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, event, text
 from migrations import indexes
 from migrations.commands import downgrade, upgrade
 from shared.errors import Retryable
-from tests.migrations.shapes import definitions, tables_of
+from tests.migrations.shapes import definitions, files, tables_of
 from tests.migrations.test_migrations import REVISIONS, differences
 from tests.statements import caught
 from tests.waiting import until
@@ -56,13 +56,16 @@ def building(database: Engine) -> int | None:
 
 
 @pytest.mark.parametrize("revision", REVISIONS[-2::-1])
-def test_no_migration_builds_an_index_that_stops_writers(empty: Engine, revision: str) -> None:
+def test_no_migration_writes_a_table_anew_or_builds_an_index_that_stops_writers(
+    empty: Engine, revision: str
+) -> None:
     before = f"{int(revision) - 1:04}"
     upgrade(before)
-    tables = tables_of(empty)
+    tables, lie_in = tables_of(empty), files(empty)
 
     with caught() as statements:
         upgrade(revision)
+        assert lie_in.items() <= files(empty).items()
         downgrade(before)
 
     builds = [" ".join(statement.split()) for statement, _ in statements if " INDEX " in statement]
@@ -89,6 +92,7 @@ def test_what_may_take_long_is_done_without_a_lock_on_a_table(empty: Engine) -> 
 
     assert {statement: found for statement, found in held.items() if found} == {}
     assert len([statement for statement in held if "CREATE INDEX CONCURRENTLY" in statement]) > 10
+    assert any("UPDATE outputs SET label" in statement for statement in held)
 
 
 @contextmanager
