@@ -1,5 +1,6 @@
 """What `atelier migrate` does, and what tests and the compose file call."""
 
+import time
 from pathlib import Path
 
 from alembic import command
@@ -14,6 +15,11 @@ from migrations.lock import alone
 from migrations.roles import admit_api
 from shared.db import engine
 from shared.errors import Permanent, Retryable
+
+PATIENCE_S = 60.0
+"""How long an upgrade goes on trying one migration, for which others leave no room."""
+_PAUSE_S = 2.0
+"""For which all others use it undisturbed in between."""
 
 _BUSY = (
     "The upgrade stopped at revision {reached}, rather than hold others up: they used a table, or "
@@ -45,17 +51,31 @@ def upgrade(revision: str = "head") -> None:
     """
     with alone():
         try:
-            command.upgrade(config(), revision)
+            _upgrade_in_turn_with_others(revision)
         except CommandError as error:
             raise Permanent(
                 f"The database was changed by a newer Atelier ({error}). Run that version, or "
                 "restore a backup from before it."
             ) from error
-        except OperationalError as error:
-            if isinstance(error.orig, LockNotAvailable | DeadlockDetected):
-                raise Retryable(_BUSY.format(reached=current(), told=error.orig)) from error
-            raise
         admit_api()
+
+
+def _upgrade_in_turn_with_others(revision: str) -> None:
+    """Let others go first, again and again, who keep what a migration needs."""
+    tried: str | None = "nothing yet"
+    give_up_at = 0.0
+    while True:
+        try:
+            return command.upgrade(config(), revision)
+        except OperationalError as error:
+            if not isinstance(error.orig, LockNotAvailable | DeadlockDetected):
+                raise
+            reached = current()
+            if reached != tried:
+                tried, give_up_at = reached, time.monotonic() + PATIENCE_S
+            if time.monotonic() >= give_up_at:
+                raise Retryable(_BUSY.format(reached=reached, told=error.orig)) from error
+        time.sleep(_PAUSE_S)
 
 
 def downgrade(revision: str) -> None:

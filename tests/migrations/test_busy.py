@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from migrations import indexes
+from migrations import commands, indexes
 from migrations.commands import downgrade, upgrade
 from shared.errors import Retryable
 from tests.migrations.shapes import definitions, files, tables_of
@@ -126,6 +126,7 @@ def test_a_build_that_gave_up_is_begun_again_by_the_next_upgrade(
     upgrade(BEFORE_BUILDS)
     with busy(empty), monkeypatch.context() as changed:
         changed.setattr(indexes, "PATIENCE", "50ms")
+        changed.setattr(commands, "PATIENCE_S", 0)
         with pytest.raises(Retryable, match="Run the upgrade again"):
             upgrade()
     with empty.connect() as connection:
@@ -138,11 +139,31 @@ def test_a_build_that_gave_up_is_begun_again_by_the_next_upgrade(
     assert differences(empty) == []
 
 
-def test_an_upgrade_gives_up_rather_than_stop_all_who_use_a_busy_table(empty: Engine) -> None:
-    upgrade(REVISIONS[-1])
-    with empty.begin() as reading:
-        reading.execute(_READ)
+def test_a_table_that_stays_busy_is_left_to_the_others_and_asked_for_again(empty: Engine) -> None:
+    asked: list[str] = []
 
+    def look(_: Any, __: Any, statement: str, *___: Any) -> None:
+        asked.extend([statement] * ("ALTER TABLE jobs" in statement))
+
+    upgrade(REVISIONS[-1])
+    with ThreadPoolExecutor() as threads, empty.begin() as reading, listening(look):
+        reading.execute(_READ)
+        upgrading = threads.submit(upgrade, "0002")
+        until(lambda: len(asked) == 2, within_s=30)
+        reading.rollback()
+        upgrading.result()
+
+    upgrade()
+    assert differences(empty) == []
+
+
+def test_an_upgrade_gives_up_where_a_table_stays_busy_for_too_long(
+    empty: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade(REVISIONS[-1])
+    with empty.begin() as reading, monkeypatch.context() as changed:
+        reading.execute(_READ)
+        changed.setattr(commands, "PATIENCE_S", 0)
         with pytest.raises(Retryable, match="at revision 0001"):
             upgrade()
 
