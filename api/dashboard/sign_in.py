@@ -2,20 +2,21 @@
 
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from flask import Flask, g, request
 from flask import session as browser
-from flask_login import user_logged_in, user_logged_out
+from flask_login import user_logged_out
 from flask_security import LoginForm, RoleMixin, Security, UserMixin
 from flask_security.datastore import UserDatastore
+from flask_security.utils import get_message
 
 from api.dashboard import guesses, passwords
 from shared import wall
 from shared.db import reading, transaction
-from shared.errors import NotFound
+from shared.errors import Conflict, NotFound
 from shared.log import begin
 from shared.services import sign_ins, users
 from shared.states import Role
@@ -46,6 +47,12 @@ class Person(UserMixin):
     """The session of this request; none yet while somebody signs in."""
     # With a default, because Flask-Security looks for the name on the class.
     fs_uniquifier: str = ""
+    """The session's token, which Flask-Login keeps in the cookie."""
+    stored_password: str = field(init=False)
+    """The hash as it was read; Flask-Security may make `password` anew."""
+
+    def __post_init__(self) -> None:
+        self.stored_password = self.password
 
     @property
     def roles(self) -> list[RoleMixin]:  # type: ignore[override]
@@ -78,7 +85,7 @@ class People(UserDatastore):
     def put(self, person: Person) -> Person:
         """Write what Flask-Security changes: a password hashed anew with newer parameters."""
         with wall.asking_for(person.tenant_id), transaction() as session:
-            users.keep_hash(session, person.id, person.password)
+            users.keep_hash(session, person.id, person.stored_password, person.password)
         return person
 
     def commit(self) -> None:
@@ -120,20 +127,39 @@ class SignInForm(LoginForm):
     remember = None
 
     def validate(self, **options: Any) -> bool:
-        good = super().validate(**options)
-        if self.ifield is not None and not good:  # else nobody was named, or the form was forged
-            _log_refusal(self)
-        return good
+        """Whether the session has begun, whose token Flask-Login keeps in the cookie next."""
+        if not super().validate(**options):
+            if self.ifield is not None:  # else nobody was named, or the form was forged
+                self._log_refusal(self._fault())
+            return False
+        try:
+            self._begin()
+        except Conflict:
+            self._log_refusal("the password was changed meanwhile")
+            self.password.errors = [get_message("INVALID_PASSWORD")[0]]
+            return False
+        return True
 
+    def _begin(self) -> None:
+        person: Any = self.user
+        address, agent = request.remote_addr or "", request.user_agent.string
+        with wall.asking_for(person.tenant_id), transaction() as session:
+            token = sign_ins.begin(session, person.row, person.password, address, agent)
+        person.fs_uniquifier = token
+        begin(request=g.request_id, user=person.id)
+        account = guesses.trace(person.email)
+        log.info("signed in by password from %s, account %s", address, account)
 
-def _log_refusal(form: SignInForm) -> None:
-    account = guesses.trace(form.email.data or "")
-    if form.user is None:
-        why = "there is no such account"
-    else:
-        why = "wrong password" if not form.user_authenticated else "the account is not active"
-        begin(request=g.request_id, user=form.user.id)
-    log.warning("sign-in refused from %s, account %s: %s", request.remote_addr, account, why)
+    def _fault(self) -> str:
+        if self.user is None:
+            return "there is no such account"
+        return "wrong password" if not self.user_authenticated else "the account is not active"
+
+    def _log_refusal(self, why: str) -> None:
+        account = guesses.trace(self.email.data or "")
+        if self.user is not None:
+            begin(request=g.request_id, user=self.user.id)
+        log.warning("sign-in refused from %s, account %s: %s", request.remote_addr, account, why)
 
 
 def add_security(app: Flask) -> None:
@@ -158,19 +184,7 @@ def add_security(app: Flask) -> None:
         SECURITY_EMAIL_VALIDATOR_ARGS={"check_deliverability": False, "test_environment": True},
     )
     Security(app, People(), register_blueprint=True, login_form=SignInForm)
-    user_logged_in.connect(_begin_session, app)
     user_logged_out.connect(_end_session, app)
-
-
-def _begin_session(_: Any, user: Person) -> None:
-    """Begin a session for who has signed in, and have the log name them."""
-    begin(request=g.request_id, user=user.id)
-    address, agent = request.remote_addr or "", request.user_agent.string
-    with wall.asking_for(user.tenant_id), transaction() as session:
-        token = sign_ins.begin(session, user.row, address, agent)
-    keep(token)
-    account = guesses.trace(user.email)
-    log.info("signed in by password from %s, account %s", request.remote_addr, account)
 
 
 def keep(token: str) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
-from shared.errors import NotFound
+from shared.errors import Conflict, NotFound
 from shared.ids import new_id
 from shared.tables.sign_in import SignIn
 from shared.tables.user import User
@@ -34,8 +34,13 @@ class Found:
     user: User
 
 
-def begin(session: Session, user: User, address: str, browser: str) -> str:
-    """Begin one, and give the token that its browser keeps, which is never stored."""
+def begin(session: Session, user: User, password_hash: str, address: str, browser: str) -> str:
+    """Begin one, and give the token that its browser keeps, which is never stored.
+
+    `password_hash` is the one by which the password was checked. Raises Conflict when it is the
+    person's no more: another was set meanwhile, which has ended all sign-ins before it.
+    """
+    _hold(session, user.id, password_hash)
     _end_surplus(session, user.id)
     token, hash_ = _new_token()
     session.add(
@@ -53,10 +58,15 @@ def begin(session: Session, user: User, address: str, browser: str) -> str:
     return token
 
 
+def _hold(session: Session, user_id: str, password_hash: str) -> None:
+    """Lock a person: no other password is set, and no other sign-in begins, before this one has."""
+    theirs = select(User.id).where(User.id == user_id, User.password == password_hash)
+    if session.scalar(theirs.with_for_update()) is None:
+        raise Conflict("The password was changed a moment ago. Sign in with the new one.")
+
+
 def _end_surplus(session: Session, user_id: str) -> None:
     """Delete a person's ended ones, and the oldest, so that there is room for another."""
-    # Who begins two at once would count neither of them.
-    session.execute(select(User.id).where(User.id == user_id).with_for_update())
     kept = (
         select(SignIn.id)
         .where(SignIn.user_id == user_id, _stands())

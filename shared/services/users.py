@@ -93,9 +93,12 @@ def remove_second_factor(session: Session, email: str) -> None:
     sign_ins.end_all(session, user.id)
 
 
-def keep_hash(session: Session, user_id: str, password_hash: str) -> None:
-    """Keep the hash of the same password, made anew with newer parameters."""
-    session.execute(update(User).where(User.id == user_id).values(password=password_hash))
+def keep_hash(session: Session, user_id: str, old_hash: str, new_hash: str) -> None:
+    """Keep the hash of the same password, made anew with newer parameters; nothing is kept when
+    another password was set meanwhile.
+    """
+    same = update(User).where(User.id == user_id, User.password == old_hash)
+    session.execute(same.values(password=new_hash))
 
 
 def set_password(

@@ -2,20 +2,34 @@
 
 import base64
 import unicodedata
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 from click.testing import CliRunner
 from flask import Flask
-from sqlalchemy import select
+from flask_security.utils import get_hmac
+from sqlalchemy import select, update
 
 from api.cli import main
 from api.dashboard import passwords
-from api.dashboard.accounts import add_user, make_access
-from shared.db import reading
+from api.dashboard.accounts import add_user, make_access, reset_password
+from shared.db import reading, transaction
+from shared.services import sign_ins, users
 from shared.states import Role
 from shared.tables.tenant import Tenant
 from shared.tables.user import User
-from tests.security.browser import EMAIL, copy_of, may_sign_in, send, sign_in
+from tests.security.browser import (
+    EMAIL,
+    HERE,
+    copy_of,
+    may_sign_in,
+    send,
+    sign_in,
+    try_password,
+)
 
 PAGE = "/dashboard/"
 FORM = "/dashboard/account/password"
@@ -162,6 +176,69 @@ def test_a_forgotten_password_is_reset_by_an_operator(app: Flask, old: str) -> N
     assert not may_sign_in(app, old)
     again = sign_in(app, done.stdout.strip())
     assert again.get(PAGE).headers["Location"].startswith(FORM)
+
+
+@pytest.fixture
+def reset_before(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, str], list[str]]:
+    """Has an operator reset the password just before a step of a sign-in; gives the new one."""
+
+    def change(service: ModuleType, step: str) -> list[str]:
+        made: list[str] = []
+        original = getattr(service, step)
+
+        def late(*arguments: Any) -> Any:
+            monkeypatch.setattr(service, step, original)
+            made.append(reset_password(EMAIL, lasting=True))
+            return original(*arguments)
+
+        monkeypatch.setattr(service, step, late)
+        return made
+
+    return change
+
+
+def test_a_sign_in_under_way_does_not_outlive_its_password(
+    app: Flask, old: str, reset_before: Callable[[ModuleType, str], list[str]]
+) -> None:
+    made = reset_before(sign_ins, "begin")
+
+    browser = app.test_client()
+    answer = try_password(browser, old, EMAIL, HERE)
+
+    assert answer.status_code == 200
+    assert "Authentication failed" in answer.text
+    assert browser.get(PAGE).status_code == 302
+    assert may_sign_in(app, *made)
+
+
+def keep_outdated_hash(app: Flask, password: str) -> None:
+    """As if the password had been hashed when a hash was less work than it is today."""
+    with app.app_context():
+        outdated = PasswordHasher(time_cost=1, memory_cost=1024).hash(get_hmac(password))
+    with transaction() as session:
+        session.execute(update(User).values(password=outdated))
+
+
+def test_a_hash_of_old_parameters_is_made_anew_at_the_next_sign_in(app: Flask, old: str) -> None:
+    keep_outdated_hash(app, old)
+
+    assert may_sign_in(app, old)
+
+    with reading() as session:
+        assert ",t=1," not in session.scalars(select(User.password)).one()
+    assert may_sign_in(app, old)
+
+
+def test_a_hash_that_is_made_anew_brings_no_old_password_back(
+    app: Flask, old: str, reset_before: Callable[[ModuleType, str], list[str]]
+) -> None:
+    keep_outdated_hash(app, old)
+    made = reset_before(users, "keep_hash")
+
+    assert not may_sign_in(app, old)
+
+    assert may_sign_in(app, *made)
+    assert not may_sign_in(app, old)
 
 
 def test_of_a_password_a_slow_hash_is_kept(app: Flask, old: str) -> None:

@@ -13,13 +13,13 @@ from sqlalchemy import select
 
 from api.app import create_app
 from api.cli import main
-from api.dashboard.accounts import add_user
+from api.dashboard.accounts import add_user, reset_password
 from shared.db import reading
 from shared.services import second_factors
 from shared.states import Role
 from shared.tables.tenant import Tenant
 from shared.tables.user import User
-from tests.security.browser import EMAIL, copy_of, send, sign_in
+from tests.security.browser import EMAIL, copy_of, send, sign_in, token_of
 from tests.settings import forget_settings
 
 PAGE = "/dashboard/"
@@ -262,6 +262,19 @@ def test_a_reset_of_the_password_leaves_the_second_factor(app: Flask, password: 
     assert browser.get(PAGE).headers["Location"].startswith(ASKS)
     send(browser, ASKS, code=authenticator.code())
     assert browser.get(PAGE).headers["Location"].startswith("/dashboard/account/password")
+
+
+def test_a_code_completes_no_sign_in_by_a_password_that_was_reset_meanwhile(
+    app: Flask, password: str
+) -> None:
+    authenticator, _ = set_up(sign_in(app, password), password)
+    browser = sign_in(app, password)
+    form = {"csrf_token": token_of(browser.get(ASKS).text), "code": authenticator.code()}
+
+    reset_password(EMAIL)
+
+    assert "/dashboard/login" in browser.post(ASKS, data=form).headers["Location"]
+    assert "/dashboard/login" in browser.get(PAGE).headers["Location"]
 
 
 def test_where_it_is_demanded_nobody_is_let_in_without(
