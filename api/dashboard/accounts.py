@@ -2,7 +2,6 @@
 
 from api.dashboard import passwords
 from shared.db import transaction
-from shared.errors import NotFound
 from shared.services import users
 from shared.states import Role
 
@@ -32,10 +31,14 @@ def reset_password(email: str, *, lasting: bool = False) -> str:
 
 def make_access(email: str, tenant_name: str, role: Role) -> str:
     """Add a person, or give the one that is there a new password; it lasts. Gives the password."""
-    try:
-        return reset_password(email, lasting=True)
-    except NotFound:
-        return add_user(email, tenant_name, role, lasting=True)
+    password, hash_ = _made()
+    with transaction() as session:
+        there = users.by_email(session, email)
+        if there is None:
+            users.add(session, email, tenant_name, role, hash_, must_change=False)
+        else:
+            users.set_password(session, there.id, hash_, must_change=False)
+    return password
 
 
 def _made() -> tuple[str, str]:
