@@ -1,10 +1,8 @@
 """The log-probabilities of an output's tokens while it grows, in OpenAI's lists."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
-Lists = dict[str, list[Any]]
-"""Those of the legacy completions: `tokens`, `token_logprobs`, `top_logprobs`, `text_offset`."""
+from worker.family import JsonDict
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,16 @@ class Logprobs:
         start = self._tokens[-1].end if self._tokens else 0
         self._tokens.append(_Token(start, end, logprob, likeliest))
 
-    def lists(self, text: str, first: int = 0, *, is_whole: bool = True) -> Lists:
+    def lists(self, text: str, first: int = 0, *, is_whole: bool = True) -> JsonDict:
         """The tokens that begin inside `text`, from number `first` on; of a text that still grows
-        those that end inside it, too.
+        those that end inside it, too. In the lists of the legacy completions.
         """
-        lists: Lists = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
+        lists: JsonDict = {
+            "tokens": [],
+            "token_logprobs": [],
+            "top_logprobs": [],
+            "text_offset": [],
+        }
         for token in self._tokens[first:]:
             if token.start >= len(text) or (token.end > len(text) and not is_whole):
                 break

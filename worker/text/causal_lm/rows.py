@@ -7,7 +7,7 @@ import torch
 
 from shared.families.causal_lm import TextParams
 from worker.family import JsonDict, Part, Piece, Text, output_seed
-from worker.text.causal_lm.logprobs import Lists, Logprobs
+from worker.text.causal_lm.logprobs import Logprobs
 from worker.text.causal_lm.model import INCOMPLETE, LoadedText
 
 STOP_SLACK = 4
@@ -80,7 +80,7 @@ class Row:
     def _piece(self, text: str, ended: bool) -> Piece:
         """What nobody has seen yet of a text and its tokens."""
         start, first = self._shown, self._shown_tokens
-        lists: Lists | None = None
+        lists: JsonDict | None = None
         if self._described is not None:
             lists = self._described.lists(text, first, is_whole=ended)
             self._shown_tokens += len(lists["tokens"])
