@@ -19,7 +19,7 @@ from shared.states import FINAL_JOB_STATES
 from shared.tables.job import Job
 from tests.waiting import until
 
-_ADDRESS = "http://127.0.0.1:8000"
+ADDRESS = "http://127.0.0.1:8000"
 """Of every example."""
 
 _OPEN = re.compile(r"\b(file-|job_|output_)…")
@@ -49,7 +49,7 @@ class Reader:
         """Type one command; what it says. Fails unless it ends well."""
         assert self.shell.stdin is not None
         known = _OPEN.sub(lambda found: self.told.get(found[1], found[0]), command)
-        self.shell.stdin.write(known.replace(_ADDRESS, self.address))
+        self.shell.stdin.write(known.replace(ADDRESS, self.address))
         self.shell.stdin.write(f"\nprintf '\\n{_STATUS} %s\\n' $?\n")
         self.shell.stdin.flush()
         said, status = self._read()

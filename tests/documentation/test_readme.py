@@ -13,7 +13,7 @@ from flask import Flask
 from api.demo.material import digits_archive, reference
 from shared.states import Lane
 from tests.documentation.pages import examples, text_of
-from tests.documentation.reader import Reader, reading_in
+from tests.documentation.reader import ADDRESS, Reader, reading_in
 from tests.settings import forget_settings
 from tests.threads import draining, served
 
@@ -93,7 +93,7 @@ def pictures_in(folder: str) -> list[str]:
 def run(example: str, reader: Reader) -> dict[str, Any]:
     """Run an example in Python for that reader; the names that it leaves."""
     key = reader.type("echo $ATELIER_API_KEY").strip()
-    known = example.replace("http://127.0.0.1:8000", reader.address).replace("atl_…", key)
+    known = example.replace(ADDRESS, reader.address).replace("atl_…", key)
     names: dict[str, Any] = {"Path": Path}
     exec(compile(known, PAGE, "exec"), names)
     return names
