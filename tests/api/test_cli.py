@@ -1,23 +1,16 @@
 """The command line, for those who run an installation."""
 
 import pytest
-from click.testing import CliRunner
 
-from api.cli import main
 from shared.db import transaction
 from shared.errors import Unauthenticated
 from shared.queues import lanes_without_hint
 from shared.services import tenants
 from shared.services.ledger.pause import paused_lanes
 from shared.states import Lane, Scope
+from tests.operators import command, run
 
 pytestmark = pytest.mark.usefixtures("installation")
-
-
-def run(*arguments: str) -> str:
-    done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 def test_a_tenant_is_added_with_limits_and_changed_one_by_one() -> None:
@@ -60,7 +53,7 @@ def test_a_limit_of_a_tenants_own_is_taken_away_again_alone() -> None:
     "options", [("--retention-days", "0"), ("--retention-days", "1e9"), ("--max-requests", "0")]
 )
 def test_a_limit_that_cannot_hold_is_refused(options: tuple[str, str]) -> None:
-    done = CliRunner().invoke(main, ["tenant", "add", "acme", *options])
+    done = command("tenant", "add", "acme", *options)
 
     assert done.exit_code == 2
     assert options[0] in done.stderr
@@ -96,7 +89,7 @@ def test_a_lane_is_paused_and_resumed_and_its_workers_hear_of_it_at_once() -> No
 
 
 def test_an_error_is_one_sentence_and_exit_code_1() -> None:
-    done = CliRunner().invoke(main, ["tenant", "set", "nobody", "--weight", "2"])
+    done = command("tenant", "set", "nobody", "--weight", "2")
 
     assert done.exit_code == 1
     assert done.stderr.startswith("Error: No tenant 'nobody'.")

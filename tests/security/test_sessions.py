@@ -5,20 +5,19 @@ import re
 from datetime import timedelta
 
 import pytest
-from click.testing import CliRunner
 from flask import Flask
 from itsdangerous import TimestampSigner
 from itsdangerous.encoding import base64_decode
 from sqlalchemy import select, update
 
 from api.app import create_app
-from api.cli import main
 from api.dashboard.accounts import add_user, reset_password
 from shared.db import reading, transaction
 from shared.states import Role
 from shared.tables.sign_in import SignIn
 from shared.tables.tenant import Tenant
 from shared.tables.user import User
+from tests.operators import run
 from tests.security.browser import (
     EMAIL,
     HERE,
@@ -77,13 +76,6 @@ def test_a_person_who_may_no_longer_come_in_is_out_at_the_next_page(
     assert run("user", "list", "--tenant", tenant.name).endswith("admin  disabled\n")
     run("user", "enable", EMAIL)
     assert may_sign_in(app, password)
-
-
-def run(*arguments: str) -> str:
-    """What an operator's command prints."""
-    done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 0, done.output
-    return done.stdout
 
 
 def test_a_row_that_says_that_a_person_may_not_come_in_is_enough(
