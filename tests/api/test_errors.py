@@ -246,14 +246,6 @@ def test_every_answer_has_a_request_id_of_its_own(api: Api) -> None:
     assert all(each.startswith("req_") for each in ids)
 
 
-def test_answers_cannot_be_taken_for_pages(api: Api) -> None:
-    headers = api.get(JOBS).headers
-
-    assert headers["Content-Type"] == "application/json"
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["X-Frame-Options"] == "DENY"
-
-
 def test_without_a_database_the_process_lives_but_is_not_ready(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask, request
+from werkzeug.http import parse_options_header
 
 from api import auth
 from api.app import create_app
@@ -42,6 +43,22 @@ def test_every_answer_says_that_it_is_not_framed_not_guessed_and_not_lent(
     assert {name: headers.get(name) for name in EVERYWHERE} == EVERYWHERE
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert headers["Referrer-Policy"] in {"no-referrer", "same-origin"}
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        (JOBS, "application/json"),
+        ("/nothing", "application/json"),
+        ("/docs", "text/html; charset=utf-8"),
+        ("/dashboard/login", "text/html; charset=utf-8"),
+        ("/dashboard/static/atelier.css", "text/css; charset=utf-8"),
+    ],
+)
+def test_every_body_has_its_type_and_a_text_its_character_set(
+    api: Api, path: str, media_type: str
+) -> None:
+    assert api.get(path).headers["Content-Type"] == media_type
 
 
 @pytest.mark.parametrize("path", ANSWERS)
@@ -83,7 +100,7 @@ def test_https_is_demanded_for_a_year_and_of_subdomains_where_all_have_it(
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_https_is_demanded_where_cookies_are_for_https_only(
+def test_the_sessions_cookie_is_for_this_site_alone_and_for_https_where_that_is_set(
     api_key: str, secure: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ATELIER_SECURE_COOKIES", str(secure).lower())
@@ -92,22 +109,28 @@ def test_https_is_demanded_where_cookies_are_for_https_only(
 
     answer = browser.get("/dashboard/login", base_url="https://atelier.example.com")
 
-    assert ("Strict-Transport-Security" in answer.headers) is secure
     cookie = answer.headers["Set-Cookie"]
     assert ("Secure" in cookie) is secure
     assert "HttpOnly" in cookie
     assert "SameSite=Lax" in cookie
 
 
-@pytest.mark.parametrize("name", ["evil.html", "evil.svg", "evil.xhtml", "evil.js"])
-def test_an_uploaded_page_is_a_download_that_never_runs(api: Api, name: str) -> None:
+NAMES = ["evil.html", "evil.svg", "evil.xhtml", "evil.js"]
+NAMES += ['a";x=".html', "数据 集.jsonl", "../../etc/passwd", "a\tb"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whatever_its_name_an_uploaded_page_is_a_download_that_never_runs(
+    api: Api, name: str
+) -> None:
     file = ok(api.upload(EVIL, name))
 
     answer = api.get(f"/v1/files/{file['id']}/content")
 
     assert answer.data == EVIL
     assert answer.headers["Content-Type"] == "application/octet-stream"
-    assert answer.headers["Content-Disposition"].startswith("attachment")
+    kind, told = parse_options_header(answer.headers["Content-Disposition"])
+    assert (kind, told["filename"]) == ("attachment", file["filename"])
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
 
