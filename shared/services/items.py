@@ -60,7 +60,10 @@ class Fault:
 
 
 class Items(Protocol):
-    """Items of one request: how many, and one after the other."""
+    """Items of one request: how many, and one after the other.
+
+    They are gone through once: those of a body are let go of while they are read.
+    """
 
     def __len__(self) -> int: ...
 
