@@ -12,7 +12,16 @@ from shared.services import jobs
 from shared.services.ledger import in_flight
 from shared.services.ledger.claim import claim
 from shared.states import Lane
-from tests.ledger import add_other_tenant, assert_sound, execute, finish, look, submit, take
+from tests.ledger import (
+    add_other_tenant,
+    assert_sound,
+    execute,
+    finish,
+    look,
+    somebody_waits_for_a_lock,
+    submit,
+    take,
+)
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -34,7 +43,7 @@ def test_one_who_had_looked_before_the_other_counted_puts_back_what_is_too_much(
         with transaction() as session:
             first = claim(session, Lane.TEXT, "worker", 2)
             late = thread.submit(take, 3)
-            until(is_waiting)
+            until(somebody_waits_for_a_lock)
         second = late.result()
 
     assert [item.seq for item in first.items] == [0, 1]
@@ -49,7 +58,7 @@ def test_one_who_puts_all_back_has_no_lease_and_started_nothing(limited: str) ->
         with transaction() as session:
             first = claim(session, Lane.TEXT, "worker", LIMIT)
             late = thread.submit(take)
-            until(is_waiting)
+            until(somebody_waits_for_a_lock)
         second = late.result()
 
     assert (len(first.items), len(second.items), second.more) == (LIMIT, 0, False)
@@ -87,10 +96,3 @@ def started() -> set[int]:
     with transaction() as session:
         ids = text("SELECT id FROM items WHERE started_at IS NOT NULL")
         return set(session.execute(ids).scalars())
-
-
-def is_waiting() -> bool:
-    """Whether a transaction waits for another's lock."""
-    waits = text("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
-    with transaction() as session:
-        return bool(session.execute(waits).scalar_one())
