@@ -17,7 +17,7 @@ from shared.services import budgets, files, models
 from shared.services.admission import admit, warn
 from shared.services.events import add_event
 from shared.services.items import Fault, InvalidItems
-from shared.services.ledger import settle
+from shared.services.ledger import flows, settle
 from shared.services.ledger.accept import NewItem, add_items, add_step
 from shared.services.pages import Cursor, Page, page
 from shared.services.prices import price_of
@@ -134,6 +134,8 @@ def start(
         gone = Invalid(f"model: {model.name!r} was deleted", param="model")
         refuse(session, job_id, [Fault(gone)])
         return None
+    # Made before a budget locks its tenant, as where jobs are accepted.
+    flows.flow_of(session, Lane(job.lane), job.tenant_id)
     price = price_of(session, job.tenant_id, job.kind, model.family, version.id)
     try:
         has_budget = budgets.check(session, job, price.compute_seconds * cost if price else 0.0)

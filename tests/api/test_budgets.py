@@ -1,6 +1,7 @@
 """Budgets of compute seconds: over them nothing is accepted, and what runs goes on."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Thread
 from typing import Any
 
@@ -9,10 +10,20 @@ from sqlalchemy import text
 
 from shared.db import transaction
 from shared.services import tenants
+from shared.services.ledger import flows
 from shared.states import Lane, Scope
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, new_tenant, ok, refused, run_queued
-from tests.ledger import add_stand_in, assert_sound, execute, finish, measure, take
+from tests.ledger import (
+    add_stand_in,
+    assert_sound,
+    execute,
+    finish,
+    measure,
+    somebody_waits_for_a_lock,
+    take,
+)
+from tests.waiting import until
 from worker.runner import drain
 
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -273,6 +284,26 @@ class TestInputFile:
         again = {key: submitted[key] for key in ("kind", "model", "input_file")}
 
         refused(api.post(JOBS, again), 429)
+
+
+def test_an_input_file_that_starts_waits_for_no_flow_while_it_holds_its_tenant(
+    api: Api, tenant: Tenant, limit: Limit
+) -> None:
+    """Whoever makes a lane's first flow beside it asks for the tenant next."""
+    limit(9)
+    asked = {"input_file": ok(api.upload(b'{"params": {}}\n'))["id"]}
+    job = ok(api.post(JOBS, {"kind": "generation", "model": "stand-in", **asked}), 202)
+
+    with ThreadPoolExecutor(1) as thread:
+        with transaction() as session:
+            flows.make_flow(session, Lane.TEXT, tenant.id)
+            starting = thread.submit(drain, Lane.LIGHT)
+            until(somebody_waits_for_a_lock)
+            session.execute(text("SELECT FROM tenants FOR NO KEY UPDATE NOWAIT"))
+        starting.result()
+
+    assert ok(api.get(f"{JOBS}/{job['id']}"))["state"] == "queued"
+    assert_sound()
 
 
 def test_without_a_budget_nobody_waits_for_the_tenants_row(api: Api, tenant: Tenant) -> None:
