@@ -1,7 +1,12 @@
 """Flows: each tenant's queue in a lane, its counters and its virtual time.
 
-Rows are locked in one order everywhere: jobs, tenants, leases, items, flows, each ascending. Flows
-come last, so that a tenant's workers hold its one row no longer than a COMMIT takes.
+Rows are waited for in one order everywhere: jobs (those that prepare data sets before the training
+that waits for them, else ascending), leases, tenants, flows (ascending). Flows come last, so that a
+tenant's workers hold its one row no longer than a COMMIT takes; only a lane's first flow is made
+earlier, before the tenant is locked. For rows of the queue and of items nobody waits: the former
+are taken with SKIP LOCKED, and an item is changed by the claim that has just taken its row out of
+the queue, or, while it has none there, by whoever holds its job's. So a claim changes items first
+and locks their jobs then, and closes no circle with a commit, a cancel, a pause or a sweep.
 """
 
 from dataclasses import dataclass, fields
