@@ -101,7 +101,6 @@ def change(session: Session, flow_id: int, added: FlowChange) -> None:
         setattr(whole, counter, getattr(whole, counter) + value)
 
 
-@event.listens_for(Session, "before_commit")
 def apply(session: Session) -> None:
     """Make this session's changes of flows now. Lock nothing more after it."""
     changes: dict[int, FlowChange] | None = session.info.get(_PENDING)
@@ -118,3 +117,8 @@ def apply(session: Session) -> None:
     }
     session.execute(_MOVE, names)
     changes.clear()
+
+
+@event.listens_for(Session, "before_commit")
+def _apply_last(session: Session) -> None:
+    apply(session)
