@@ -1,7 +1,7 @@
 """Threads of a test's own, which end with the test however it ends."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from threading import Event, Thread
 from typing import Any, Protocol
 
@@ -44,9 +44,21 @@ def serving(server: _Server) -> Iterator[None]:
 @contextmanager
 def served(app: Wsgi) -> Iterator[str]:
     """The address at which an application answers while the block runs."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", 0, _closed_in_any_case(app), threaded=True)
     with serving(server):
         yield f"http://127.0.0.1:{server.server_port}"
+
+
+def _closed_in_any_case(app: Wsgi) -> Wsgi:
+    """Answers of an application, closed also where Werkzeug's server forgets to: when it finds that
+    its client has gone away.
+    """
+
+    def parts_of(answer: Any) -> Iterator[bytes]:
+        with closing(answer) if hasattr(answer, "close") else nullcontext():
+            yield from answer
+
+    return lambda environ, start_response: parts_of(app(environ, start_response))
 
 
 @contextmanager
