@@ -49,8 +49,8 @@ class Made:
     """In the order of the request, each item with its outputs in order."""
     content: Callable[[Output], bytes]
     """Reads an output from storage."""
-    base_url: str
-    """Where clients find this installation."""
+    url: Callable[[Output], str]
+    """The address of an output, for whoever has it."""
 
     @property
     def outputs(self) -> list[Output]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from shared.endpoint import Endpoint, Made
 from shared.endpoints import endpoint
+from shared.links import PARAM, Links
 from shared.services import batches, items
 from shared.settings import settings
 from shared.states import ItemState
@@ -57,7 +58,7 @@ def _line(
         form=item.form or {},
         items=[(item, outputs)],
         content=lambda output: read(output.key),
-        base_url=settings().public_url or str(job.params.get("base_url", "")),
+        url=lambda output: _url(job, output),
     )
     response = {
         "status_code": 200,
@@ -70,6 +71,14 @@ def _line(
         "response": response,
         "error": None,
     }
+
+
+def _url(job: Job, output: Output) -> str:
+    if PARAM in job.params:
+        return Links(**job.params[PARAM]).to(output.id)
+    # Accepted by the release before.
+    base_url = settings().public_url or str(job.params.get("base_url", ""))
+    return f"{base_url}/api/v1/outputs/{output.id}/content"
 
 
 def _request_id(item: Item) -> str:

@@ -11,6 +11,7 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
+from api import links
 from api.addresses import base_url
 from api.auth import caller, needs
 from api.creates import create_once, takes_key
@@ -22,6 +23,7 @@ from api.times import seconds, seconds_or_none
 from shared.db import now, reading, transaction
 from shared.endpoints import endpoint
 from shared.errors import Invalid
+from shared.links import PARAM
 from shared.queues import hint
 from shared.services import batches, jobs, submissions
 from shared.states import JobState, Lane, Scope
@@ -43,6 +45,8 @@ blueprint = APIBlueprint(
 
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
 _LONGEST_S = 7 * 86_400
+_LINKS_LIVE = timedelta(days=7)
+"""How long after its window the links in a batch's output file hold."""
 
 
 class BatchBody(BaseModel):
@@ -196,7 +200,9 @@ def create_batch(body: BatchBody) -> Response:
     require_json()
     served = endpoint(body.endpoint)
     window = _window(body.completion_window)
-    params: dict[str, Any] = {"completion_window": body.completion_window, "base_url": base_url()}
+    to_outputs = links.issue(base_url(), caller().tenant_id, window + _LINKS_LIVE)
+    params: dict[str, Any] = {"completion_window": body.completion_window}
+    params[PARAM] = to_outputs.as_json()
     if body.output_expires_after is not None:
         params["results_live_s"] = body.output_expires_after.seconds
 

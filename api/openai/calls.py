@@ -11,7 +11,7 @@ from typing import Any
 from flask import Response, jsonify, request
 from sqlalchemy.orm import Session
 
-from api import waiters
+from api import links, waiters
 from api.addresses import base_url
 from api.auth import caller
 from api.creates import key_of_request, once
@@ -23,6 +23,7 @@ from shared.db import reading, transaction
 from shared.endpoint import Endpoint, EndpointBody, Made
 from shared.endpoints.sampling import SamplingBody
 from shared.errors import AtelierError, Conflict, Invalid
+from shared.links import Links
 from shared.queues import hint
 from shared.services import idempotency, items, jobs, models, outputs, submissions
 from shared.services.items import Wanted
@@ -56,10 +57,10 @@ def call(endpoint: Endpoint, body: EndpointBody) -> Response:
     gets 503, and the job is cancelled, so that its retry makes no second one.
     """
     require_json()
-    address, key = base_url(), key_of_request()
+    to_outputs, key = links.issue(base_url(), caller().tenant_id), key_of_request()
 
     def made(job: Job) -> Made:
-        return _made(job, body, address, key)
+        return _made(job, body, to_outputs, key)
 
     if isinstance(body, SamplingBody) and body.stream:
         return streams.answer(endpoint, body, lambda: _submit(endpoint, body), made)
@@ -118,7 +119,7 @@ def _later(job: Job) -> Response:
     return answer
 
 
-def _made(job: Job, body: EndpointBody, address: str, key: str | None) -> Made:
+def _made(job: Job, body: EndpointBody, to_outputs: Links, key: str | None) -> Made:
     """What an ended job made. Raises ItemFailed, Cancelled or NotInTime when it made not all."""
     with reading() as session:
         ended = jobs.get(session, job.tenant_id, job.id)
@@ -135,7 +136,7 @@ def _made(job: Job, body: EndpointBody, address: str, key: str | None) -> Made:
         form=body.form(),
         items=_by_item(made),
         content=lambda output: read(output.key),
-        base_url=address,
+        url=lambda output: to_outputs.to(output.id),
     )
 
 

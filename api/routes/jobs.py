@@ -16,6 +16,7 @@ from api.routes.estimates import EstimateAnswer, rehearse
 from api.routes.outputs import JobOutputsQuery, OutputAnswer, show_outputs
 from api.routes.submissions import JobBody, accept
 from api.times import seconds, seconds_or_none
+from shared import links
 from shared.db import asking, reading, transaction
 from shared.queues import hint
 from shared.services import jobs, outputs, retries
@@ -90,7 +91,7 @@ def show_job(job: Job | Row[Any], position: int | None) -> JobAnswer:
         input_file=job.input_file_id,
         output_file=job.output_file_id,
         error_file=job.error_file_id,
-        params=job.params or {},
+        params={name: value for name, value in (job.params or {}).items() if name != links.PARAM},
         priority=job.priority or 0,
         deadline=seconds_or_none(job.deadline),
         counts=counts,

@@ -8,10 +8,12 @@ from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
-from api.auth import caller, needs
+from api import links
+from api.auth import caller, needs, public
 from api.contents import answers, send
 from api.pagination import ListAnswer, ListQuery, PeriodQuery, answer_list
 from api.times import seconds
+from shared import wall
 from shared.db import reading
 from shared.ids import item_id
 from shared.services import outputs
@@ -132,6 +134,29 @@ def get_output(path: OutputPath) -> Response:
 )
 @needs(Scope.READ)
 def get_output_content(path: OutputPath) -> AnyResponse:
+    return _content(caller().tenant_id, path.id)
+
+
+class LinkPath(OutputPath):
+    """A link to an output."""
+
+    link: str
+
+
+@blueprint.get(
+    "/<string:id>/content/<string:link>",
+    responses=answers(*outputs.EXTENSIONS),
+    security=[],
+    summary="Fetch an output's bytes by a link, without a key",
+)
+@public
+def follow_link(path: LinkPath) -> AnyResponse:
+    tenant_id = links.tenant_of(path.id, path.link)
+    wall.ask_for(tenant_id)
+    return _content(tenant_id, path.id)
+
+
+def _content(tenant_id: str, id_: str) -> AnyResponse:
     with reading() as session:
-        output = outputs.get(session, caller().tenant_id, path.id)
+        output = outputs.get(session, tenant_id, id_)
     return send(output.key, outputs.filename(output), output.media_type)

@@ -68,7 +68,9 @@ class ImagesBody(EndpointBody):
 class ImageDatum(BaseModel):
     """One picture."""
 
-    url: str | None = None
+    url: str | None = Field(
+        None, description="Leads to the picture without a key: for 24 hours, in a batch for 7 days."
+    )
     b64_json: str | None = None
     output: str = Field(description="The output's id in the native API.")
     seed: int
@@ -91,8 +93,7 @@ def _datum(made: Made, output: Output) -> ImageDatum:
     if made.form.get("b64_json"):
         encoded = base64.b64encode(made.content(output)).decode()
         return ImageDatum(b64_json=encoded, output=output.id, seed=output.seed)
-    url = f"{made.base_url}/api/v1/outputs/{output.id}/content"
-    return ImageDatum(url=url, output=output.id, seed=output.seed)
+    return ImageDatum(url=made.url(output), output=output.id, seed=output.seed)
 
 
 ENDPOINT = Endpoint("/v1/images/generations", Modality.IMAGE, ImagesBody, answer)

@@ -15,6 +15,7 @@ EXAMPLES = int(os.environ.get("CONTRACT_EXAMPLES", "15"))
 NEVER_GRANTED = {
     "DELETE /v1/models/{id}": "every model here was imported, and only trained ones are deleted",
     "GET /api/v1/datasets/{id}/sheet": "no pictures are prepared here",
+    "GET /api/v1/outputs/{id}/content/{link}": "a link is signed, and nobody guesses one",
     "POST /v1/embeddings": "no worker that runs models is here",
 }
 """Operations of which no request can be granted, and why."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai import OpenAI
@@ -249,7 +250,32 @@ def test_a_gan_is_trained_from_an_archive_of_pictures_and_used_at_once(client: O
     assert images.data is not None
     pictures = [Image.open(io.BytesIO(b64decode(str(one.b64_json)))) for one in images.data]
     assert [picture.size for picture in pictures] == [(16, 16), (16, 16)]
+    assert pictures_by_link(client, str(job.fine_tuned_model)) == [
+        b64decode(str(one.b64_json)) for one in images.data
+    ]
+    assert picture_of_batch(client, str(job.fine_tuned_model)) == b64decode(
+        str(images.data[0].b64_json)
+    )
     assert_sound()
+
+
+def pictures_by_link(client: OpenAI, model: str) -> list[bytes]:
+    """The same two pictures, by addresses that need no key."""
+    linked = client.images.generate(model=model, prompt="7", n=2, extra_body={"seed": 1})
+    return [httpx.get(str(one.url)).content for one in linked.data or []]
+
+
+def picture_of_batch(client: OpenAI, model: str) -> bytes:
+    """The first of them, by the address that stands in a batch's output file."""
+    body = {"model": model, "prompt": "7", "seed": 1}
+    request = {"custom_id": "a", "method": "POST", "url": "/v1/images/generations", "body": body}
+    content = json.dumps(request).encode()
+    file = client.files.create(file=("batch.jsonl", content), purpose="batch")
+    endpoint: Any = "/v1/images/generations"
+    batch = client.batches.create(input_file_id=file.id, endpoint=endpoint, completion_window="24h")
+    output_file_id = until(lambda: client.batches.retrieve(batch.id).output_file_id)
+    line = json.loads(client.files.content(str(output_file_id)).text)
+    return httpx.get(line["response"]["body"]["data"][0]["url"]).content
 
 
 def test_a_training_is_paused_resumed_and_cancelled_while_it_waits(client: OpenAI) -> None:

@@ -25,6 +25,7 @@ PUBLIC = {
     "/api/v1/health/live",
     "/api/v1/health/ready",
     "/metrics",
+    "/api/v1/outputs/<string:id>/content/<string:link>",
     "/dashboard/static/<path:filename>",
     "/bootstrap/static/<path:filename>",
 }
