@@ -18,7 +18,7 @@ from shared.db import transaction
 from shared.errors import Retryable
 from shared.log import set_up
 from shared.queues import hint, lanes_without_hint
-from shared.services import usage
+from shared.services import overdrafts, usage
 from shared.services.ledger import expire, sweep
 from shared.settings import settings
 from shared.states import Lane
@@ -65,6 +65,20 @@ def expire_jobs() -> None:
             log.warning("job %s could not expire, next time again: %s", job_id, error)
 
 
+def hold_to_budgets() -> None:
+    """Stop work whose budget is spent, and let go on what has stopped for that."""
+    with transaction() as session:
+        spent, renewed = list(overdrafts.to_stop(session)), list(overdrafts.to_go_on(session))
+    for job_id in spent:
+        with transaction() as session:
+            overdrafts.stop(session, job_id)
+    for job_id in renewed:
+        with transaction() as session:
+            job = overdrafts.go_on(session, job_id)
+        if job is not None:
+            hint(Lane(job.lane))
+
+
 def restore_hints() -> None:
     """Hint every lane that has claimable work and no hint in Redis."""
     with transaction() as session:
@@ -91,6 +105,7 @@ def forget_old() -> None:
 PASSES: tuple[Callable[[], None], ...] = (
     recover_leases,
     expire_jobs,
+    hold_to_budgets,
     restore_hints,
     sum_up_usage,
     forget_old,

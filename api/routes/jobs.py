@@ -99,7 +99,7 @@ def show_job(job: Job | Row[Any], position: int | None) -> JobAnswer:
         position=position,
         compute_seconds=round(job.compute_seconds or 0.0, 3),
         error=job.error,
-        warnings=job.warnings or [],
+        warnings=jobs.warnings(job),
         webhook=job.webhook_id,
         metadata=job.meta or {},
         created_at=seconds(job.created_at),

@@ -70,6 +70,11 @@ def standing(session: Session, tenant_id: str, key_id: str | None) -> list[Budge
     return [] if limits is None else _budgets(limits, _stand(session, tenant_id, limits.keys))
 
 
+def is_spent(session: Session, tenant_id: str, key_id: str | None) -> bool:
+    """Whether one of these budgets is spent, so that nothing more is to run."""
+    return any(budget.spent >= budget.limit for budget in standing(session, tenant_id, key_id))
+
+
 def check(session: Session, job: Job, coming: float = 0.0) -> bool:
     """Check that a job, just accepted or queued again, fits into every budget there is.
 

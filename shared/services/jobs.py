@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from shared.errors import Conflict, NotFound
+from shared.services import budgets, overdrafts
 from shared.services.ledger import cancel as ledger_cancel
 from shared.services.ledger import flows
 from shared.services.ledger import pause as ledger_pause
@@ -116,6 +117,12 @@ def progress(job: Job | Row[Any]) -> float:
     return by_items if JobKind(job.kind).has_outputs else max(by_items, job.progress)
 
 
+def warnings(job: Job | Row[Any]) -> list[str]:
+    """What its client should know."""
+    waits = job.over_budget and job.state == JobState.PAUSED
+    return [*(job.warnings or []), *([overdrafts.WARNING] if waits else [])]
+
+
 def position(session: Session, job: Job) -> int | None:
     """About how many items run before this job's last one; None once nothing of it waits.
 
@@ -172,13 +179,17 @@ def pause(session: Session, tenant_id: str, id_: str) -> Job:
     session.refresh(job)
     if not is_new and job.state != JobState.PAUSED:
         raise Conflict(f"Job {id_} is {job.state}; only a queued or running job can be paused.")
+    job.over_budget = False  # it goes on when somebody says so
+    session.flush()
     return job
 
 
 def resume(session: Session, tenant_id: str, id_: str) -> Job:
-    """Let a paused job run on. Hint its lane after the commit. Raises Conflict."""
+    """Let a paused job run on. Hint its lane after the commit. Raises Conflict or BudgetSpent."""
     job = get(session, tenant_id, id_)
     is_resumed = ledger_pause.resume(session, job)
+    if is_resumed:
+        budgets.check(session, job)
     session.refresh(job)
     if not is_resumed:
         raise Conflict(f"Job {id_} is {job.state}; only a paused job can be resumed.")

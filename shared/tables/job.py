@@ -123,6 +123,8 @@ class Job(Base):
     """Tokens read and written, once a batch's result files are."""
     error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     warnings: Mapped[list[str]] = mapped_column(JSONB, server_default="[]")
+    over_budget: Mapped[bool] = mapped_column(server_default="false")
+    """It is paused because its budget is spent, and not by somebody; see services/overdrafts.py."""
 
     request_id: Mapped[str | None] = mapped_column(String, default=lambda: id_of("request"))
     """The request that made it, for logs."""

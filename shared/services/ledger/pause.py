@@ -10,7 +10,8 @@ from shared.tables.job import Job
 
 _PAUSE = text("UPDATE jobs SET state = 'paused' WHERE id = :job AND state IN ('queued', 'running')")
 _RESUME = text("""
-    UPDATE jobs SET state = CASE WHEN started_at IS NULL THEN 'queued' ELSE 'running' END
+    UPDATE jobs SET over_budget = false,
+        state = CASE WHEN started_at IS NULL THEN 'queued' ELSE 'running' END
     WHERE id = :job AND state = 'paused'
     RETURNING state
 """)
