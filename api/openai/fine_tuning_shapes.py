@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from api.times import seconds, seconds_or_none
 from shared import catalog
-from shared.services import fine_tuning
+from shared.services import fine_tuning, jobs
 from shared.services.checkpoints import Saved
 from shared.services.tuning_names import Names
 from shared.states import EventLevel, JobState
@@ -41,7 +41,9 @@ class FineTuningJobAnswer(BaseModel):
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
     created_at: int
     finished_at: int | None
-    estimated_finish: int | None = Field(None, description="Not estimated.")
+    estimated_finish: int | None = Field(
+        description="While it runs, once its pace tells; a training may end sooner."
+    )
     status: TuningStatus
     model: str = Field(description="The base: a family, or a model with its version.")
     fine_tuned_model: str | None = Field(description="The name to use, once it has succeeded.")
@@ -93,23 +95,25 @@ def show_tuning(job: Job, names: Names) -> FineTuningJobAnswer:
     family = catalog.family(str(job.family))
     assert family.training is not None
     method = fine_tuning.method_of(family)
-    usual = family.training.model_fields["learning_rate"].default
+    usual_rate = family.training.model_fields["learning_rate"].default
+    usual = UsualHyperparameters(
+        n_epochs=job.params.get("max_epochs") or "auto",
+        batch_size=job.params["batch_size"],
+        learning_rate_multiplier=round(job.params["learning_rate"] / usual_rate, 9),
+    )
     return FineTuningJobAnswer(
         id=job.id,
         created_at=seconds(job.created_at),
         finished_at=seconds_or_none(job.finished_at),
+        estimated_finish=seconds_or_none(jobs.expected_end(job)),
         status=tuning_status(JobState(job.state)),
         model=names.model,
         fine_tuned_model=names.fine_tuned_model,
         training_file=names.training_file,
         validation_file=names.validation_file,
         result_files=[job.output_file_id] if job.output_file_id is not None else [],
-        hyperparameters=UsualHyperparameters(
-            n_epochs=job.params.get("max_epochs") or "auto",
-            batch_size=job.params["batch_size"],
-            learning_rate_multiplier=round(job.params["learning_rate"] / usual, 9),
-        ),
-        method={"type": method, method: {"hyperparameters": job.params}},
+        hyperparameters=usual,
+        method={"type": method, method: {"hyperparameters": usual.model_dump() | job.params}},
         seed=job.params["seed"],
         trained_tokens=job.trained_tokens,
         error=_error(job),

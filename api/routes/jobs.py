@@ -68,6 +68,10 @@ class JobAnswer(BaseModel):
     counts: Counts
     progress: float = Field(description="0 to 1.")
     position: int | None = Field(description="About how many items run first; an estimate.")
+    expected_at: int | None = Field(
+        description="About when it is finished, if it goes on as it did so far; null while that "
+        "cannot be known."
+    )
     compute_seconds: float
     error: dict[str, Any] | None
     warnings: list[str]
@@ -97,6 +101,7 @@ def show_job(job: Job | Row[Any], position: int | None) -> JobAnswer:
         counts=counts,
         progress=round(jobs.progress(job), 4),
         position=position,
+        expected_at=seconds_or_none(jobs.expected_end(job)),
         compute_seconds=round(job.compute_seconds or 0.0, 3),
         error=job.error,
         warnings=jobs.warnings(job),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -30,6 +31,9 @@ from shared.tables.job import Job
 
 _IN_QUEUE = frozenset({JobState.QUEUED, JobState.RUNNING})
 """States of jobs whose items may be claimed."""
+
+_ENOUGH_TO_TELL = 0.05
+"""Of a job: from so much on its pace tells when it ends."""
 
 _AHEAD = """
     SELECT mine.lane, coalesce(sum(least(other.queued, mine.queued)), 0) AS items
@@ -115,6 +119,17 @@ def progress(job: Job | Row[Any]) -> float:
     ended = job.done + job.failed + job.cancelled + job.expired
     by_items = ended / job.total if job.total else 0.0
     return by_items if JobKind(job.kind).has_outputs else max(by_items, job.progress)
+
+
+def expected_end(job: Job | Row[Any]) -> datetime | None:
+    """About when a running job ends, if it goes on as it did so far; None while that cannot be
+    known.
+    """
+    share = progress(job)
+    if job.state != JobState.RUNNING or job.started_at is None or share < _ENOUGH_TO_TELL:
+        return None
+    now = datetime.now(UTC)
+    return now + (now - job.started_at) * ((1 - share) / share)
 
 
 def warnings(job: Job | Row[Any]) -> list[str]:

@@ -154,7 +154,7 @@ def test_hyperparameters_become_the_familys_own(
         "learning_rate_multiplier": 0.5,
     }
     assert job["method"]["type"] == "supervised"
-    assert job["method"]["supervised"]["hyperparameters"] == params
+    assert job["method"]["supervised"]["hyperparameters"] == params | job["hyperparameters"]
 
 
 def test_auto_is_the_familys_default(api: Api, dataset: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import Invalid
 from tests.api.client import JOBS, Api, ok, refused, run_queued, walk
-from tests.ledger import assert_sound, execute
+from tests.ledger import assert_sound, execute, finish, take
 from tests.statements import caught
 from worker.sweeper import sweep_once
 
@@ -42,6 +42,20 @@ class TestSubmit:
         assert job["created_at"] <= job["started_at"] <= job["finished_at"]
         assert job["position"] is None
         assert_sound()
+
+    def test_when_it_ends_is_told_once_its_pace_is_known(self, api: Api) -> None:
+        job = api.submit(*[{}] * 80)
+        finish(take(2))
+        execute("UPDATE jobs SET started_at = now() - interval '100 seconds'")
+        assert ok(api.get(f"{JOBS}/{job['id']}"))["expected_at"] is None
+
+        finish(take(14))
+        finish(take(4))
+
+        expected = ok(api.get(f"{JOBS}/{job['id']}"))["expected_at"]
+        assert expected - time.time() == pytest.approx(300, abs=10)  # a quarter took 100 s
+        run_queued()
+        assert ok(api.get(f"{JOBS}/{job['id']}"))["expected_at"] is None
 
     def test_a_version_can_be_named(self, api: Api) -> None:
         assert api.submit({}, model="stand-in@1")["model"] == "stand-in@1"
