@@ -1,12 +1,13 @@
 """Chat completions and streams, with OpenAI's own client."""
 
 from collections.abc import Callable
+from typing import Any
 
 import openai
 import pytest
 from openai import OpenAI
 from openai.types import Completion
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionMessage, ChatCompletionMessageParam
 
 from api import waiters
 from shared import pieces
@@ -270,3 +271,28 @@ def test_what_is_not_served_is_refused_by_name(
         client.chat.completions.create(**{**ASKED, **change})
 
     assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    "as_sent",
+    [
+        lambda reply: reply,
+        lambda reply: reply.to_dict(),
+        lambda reply: reply.model_dump(),
+    ],
+    ids=["as it came", "to_dict", "model_dump"],
+)
+def test_a_reply_is_sent_back_as_a_turn_of_the_conversation(
+    client: OpenAI, as_sent: Callable[[ChatCompletionMessage], Any]
+) -> None:
+    reply = client.chat.completions.create(**ASKED).choices[0].message
+    question: ChatCompletionMessageParam = {"role": "user", "content": "And then?"}
+    said: ChatCompletionMessageParam = {"role": "assistant", "content": reply.content}
+
+    went_on = client.chat.completions.create(
+        **{**ASKED, "messages": [*MESSAGES, as_sent(reply), question]}
+    )
+
+    plain = client.chat.completions.create(**{**ASKED, "messages": [*MESSAGES, said, question]})
+    assert went_on.choices == plain.choices
+    assert went_on.usage == plain.usage
