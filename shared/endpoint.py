@@ -31,6 +31,10 @@ class EndpointBody(BaseModel):
         """The parameters of its items, for a model of this configuration. Raises Invalid."""
         raise NotImplementedError
 
+    def names(self, seq: int) -> Mapping[str, str]:
+        """What it calls some parameters of one of its items, where that differs."""
+        return {}
+
     def form(self) -> dict[str, Any]:
         """What of it shapes only the answer."""
         return {}

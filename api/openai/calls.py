@@ -26,6 +26,7 @@ from shared.errors import AtelierError, Conflict, Invalid
 from shared.links import Links
 from shared.queues import hint
 from shared.services import idempotency, items, jobs, models, outputs, submissions
+from shared.services.invalid import as_sent
 from shared.services.items import Wanted
 from shared.states import JobState, Lane
 from shared.storage import read
@@ -33,7 +34,7 @@ from shared.tables.job import Job
 
 _PRIORITY = 10
 _ASYNC = "respond-async"
-_ITEM = re.compile(r"items\[\d+\]\.params\.?")
+_ITEM = re.compile(r"items\[\d+\]\.params(\.|: |$)")
 
 
 class Cancelled(Conflict):
@@ -98,7 +99,10 @@ def _create(
             f"model: {body.model!r} makes {model.modality}, not {endpoint.modality}", param="model"
         )
     form = {"stream": True} if getattr(body, "stream", None) else None
-    wanted = [Wanted(params, form=form) for params in body.params(version.config)]
+    wanted = [
+        Wanted(params, form=form, names=body.names(seq))
+        for seq, params in enumerate(body.params(version.config))
+    ]
     try:
         return submissions.create_generation(
             session, common, body.model, wanted, endpoint.kind, (model, version)
@@ -129,7 +133,7 @@ def _made(job: Job, body: EndpointBody, to_outputs: Links, key: str | None) -> M
             # By an equal request whose time was up, which forgot the key; or by somebody else.
             raise NotInTime if is_forgotten(session, ended, key) else Cancelled
     if undone is not None:
-        raise _failure(undone.state, undone.error or {})
+        raise as_sent(_failure(undone.state, undone.error or {}), body.names(undone.seq))
     return Made(
         id=ended.id,
         created=int(ended.created_at.timestamp()),

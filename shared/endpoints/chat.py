@@ -12,6 +12,7 @@ from shared.errors import Invalid
 from shared.states import Modality
 
 _DEFAULT_TOKENS = 256
+_ITS_NAME_OF_TOKENS = {"max_tokens": "max_completion_tokens"}
 
 
 class ResponseFormat(BaseModel, extra="forbid", strict=True):
@@ -50,6 +51,9 @@ class ChatBody(SamplingBody):
         if self.logprobs:
             params["logprobs"] = self.top_logprobs or 0
         return [params]
+
+    def names(self, seq: int) -> Mapping[str, str]:
+        return {} if self.max_completion_tokens is None else _ITS_NAME_OF_TOKENS
 
     def _most_tokens(self, config: Mapping[str, Any]) -> int:
         given = [n for n in (self.max_tokens, self.max_completion_tokens) if n is not None]

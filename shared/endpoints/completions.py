@@ -40,6 +40,9 @@ class CompletionBody(SamplingBody):
     def _prompts(self) -> list[str]:
         return [self.prompt] if isinstance(self.prompt, str) else self.prompt
 
+    def names(self, seq: int) -> Mapping[str, str]:
+        return {} if isinstance(self.prompt, str) else {"prompt": f"prompt[{seq}]"}
+
     def lead(self, seq: int) -> str:
         return self._prompts()[seq] if self.echo else ""
 

@@ -32,6 +32,9 @@ class EmbeddingsBody(EndpointBody):
             )
         return [{"input": [self.input] if isinstance(self.input, str) else self.input}]
 
+    def names(self, seq: int) -> Mapping[str, str]:
+        return {"input[0]": "input"} if isinstance(self.input, str) else {}
+
     def form(self) -> dict[str, Any]:
         return {"base64": True} if self.encoding_format == "base64" else {}
 

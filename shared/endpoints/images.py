@@ -50,9 +50,8 @@ class ImagesBody(EndpointBody):
             raise Invalid(
                 f"size: this model makes {made}x{made}; use that, or `auto`", param="size"
             )
-        label = self.label if self.label is not None else self.prompt or None
         given = {
-            "label": label,
+            "label": self.label if self.label is not None else self.prompt or None,
             "seed": self.seed,
             "truncation": self.truncation,
             "grid": self.grid,
@@ -60,6 +59,9 @@ class ImagesBody(EndpointBody):
         return [
             {"n": self.n, **{name: value for name, value in given.items() if value is not None}}
         ]
+
+    def names(self, seq: int) -> Mapping[str, str]:
+        return {"label": "prompt"} if self.label is None else {}
 
     def form(self) -> dict[str, Any]:
         return {"b64_json": True} if self.response_format == "b64_json" else {}

@@ -1,6 +1,6 @@
 """Parameters of `causal_lm`: a Llama that continues prompts in any language."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
@@ -15,6 +15,11 @@ WIDTH_STEP = 16
 
 
 _MOST_CHARACTERS = 200_000
+
+
+def _plain(messages: Sequence[chat.Message]) -> str:
+    turns = [message.model_dump() for message in messages]
+    return chat.render(turns, add_generation_prompt=True)
 
 
 class TextParams(GenerationParams):
@@ -53,20 +58,22 @@ class TextParams(GenerationParams):
             raise ValueError("a stop text must not be empty")
         return stop
 
+    @field_validator("messages")
+    @classmethod
+    def _not_too_long(cls, messages: list[chat.Message] | None) -> list[chat.Message] | None:
+        if len(_plain(messages or ())) > _MOST_CHARACTERS:
+            raise ValueError(f"together longer than {_MOST_CHARACTERS} characters")
+        return messages
+
     @model_validator(mode="after")
     def _one_of_both(self) -> "TextParams":
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("give a prompt, or messages")
-        if len(self.plain()) > _MOST_CHARACTERS:
-            raise ValueError(f"the messages are longer than {_MOST_CHARACTERS} characters")
         return self
 
     def plain(self) -> str:
         """The prompt, or the conversation by the plain template."""
-        if self.messages is None:
-            return self.prompt or ""
-        messages = [message.model_dump() for message in self.messages]
-        return chat.render(messages, add_generation_prompt=True)
+        return (self.prompt or "") if self.messages is None else _plain(self.messages)
 
     def check(self, config: Mapping[str, Any]) -> None:
         # Older architectures have another word for it.
@@ -92,16 +99,9 @@ class TextParams(GenerationParams):
 class TextEmbedding(EmbeddingParams):
     """Texts of which vectors are wanted."""
 
-    input: list[Annotated[str, Field(max_length=_MOST_CHARACTERS)]] = Field(
+    input: list[Annotated[str, Field(min_length=1, max_length=_MOST_CHARACTERS)]] = Field(
         min_length=1, max_length=2048, description="Texts, none of them empty."
     )
-
-    @field_validator("input")
-    @classmethod
-    def _none_empty(cls, texts: list[str]) -> list[str]:
-        if "" in texts:
-            raise ValueError(f"text {texts.index('')} is empty")
-        return texts
 
     def batch_shape(self) -> str:
         # One pass holds texts of one width; whoever runs the batch groups exactly.

@@ -1,9 +1,9 @@
 """Parameters of `conditional_gan`: square images, grey or colour, with or without labels."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from shared.errors import Invalid
 from shared.family import Family, GenerationParams, TrainingParams
@@ -30,13 +30,20 @@ class ImageParams(GenerationParams):
         None, ge=1, le=16, description="One image instead: a row per label, this many columns."
     )
 
-    @model_validator(mode="after")
-    def _weights_and_grid(self) -> Self:
-        if isinstance(self.label, dict) and (sum(self.label.values()) <= 0):
-            raise ValueError("label: a mix needs one weight above 0")
-        if self.grid is not None and (self.n != 1 or self.label is not None):
-            raise ValueError("grid: a labelled grid shows every label once; leave out n and label")
-        return self
+    @field_validator("label")
+    @classmethod
+    def _some_weight(cls, label: str | dict[str, float] | None) -> str | dict[str, float] | None:
+        if isinstance(label, dict) and sum(label.values()) <= 0:
+            raise ValueError("a mix needs one weight above 0")
+        return label
+
+    @field_validator("grid")
+    @classmethod
+    def _alone(cls, grid: int | None, others: ValidationInfo) -> int | None:
+        is_alone = others.data.get("n", 1) == 1 and others.data.get("label") is None
+        if grid is not None and not is_alone:
+            raise ValueError("a labelled grid shows every label once; leave out n and label")
+        return grid
 
     def check(self, config: Mapping[str, Any]) -> None:
         known = config.get("labels") or []

@@ -5,7 +5,7 @@ import random
 import re
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from shared import catalog
 from shared.errors import Invalid, Permanent
 from shared.family import ItemParams
-from shared.services.invalid import invalid
+from shared.services.invalid import as_sent, invalid
 from shared.services.ledger.accept import NewItem
 from shared.services.pages import Cursor, Page, having, page
 from shared.states import ItemState, Step
@@ -48,6 +48,8 @@ class Wanted:
     """What of its request to an endpoint shapes only the answer."""
     field: str = "params"
     """What its parameters are called where the client wrote them."""
+    names: Mapping[str, str] | None = None
+    """What the client calls some of them, where that differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,8 @@ def check_items(
             try:
                 ready = check.checked(item)
             except ValidationError as error:
-                where = _place(item, position)
-                faults.append(Fault(invalid(error, where, item.field), item.line))
+                where = (_place(item, position), item.field)
+                faults.append(Fault(invalid(error, *where, names=item.names), item.line))
             except Invalid as error:
                 faults.append(Fault(within(_place(item, position), error), item.line))
             else:
@@ -134,12 +136,14 @@ class _Check:
         if self.has_seed and raw.get("seed") is None:
             raw = {**raw, "seed": self.seeds.getrandbits(32)}
         params = self.params.model_validate(raw)
+        told = params.model_dump_json()
         try:
             params.check(self.config)
+            _check_storable(params, told)
         except Invalid as error:
-            raise within(item.field, error) from None
+            raise within(item.field, as_sent(error, item.names)) from None
         return NewItem(
-            params=_storable(params.model_dump_json()),
+            params=told,
             custom_id=item.custom_id,
             batch_key=f"{self.version_id}:{params.batch_shape()}",
             cost=params.cost(),
@@ -156,11 +160,17 @@ class _Check:
         self.seen.add(custom_id)
 
 
-def _storable(params: str) -> str:
-    """The JSON itself. Raises Invalid when a text in it holds NUL."""
-    if _NUL_IN_JSON in params and _NUL_IN_JSON in params.replace("\\\\", ""):
-        raise Invalid("params: a text holds the character NUL", param="params")
-    return params
+def _check_storable(params: ItemParams, told: str) -> None:
+    """Raises Invalid naming the parameter in whose text there is NUL."""
+    if not _holds_nul(told):
+        return
+    for name, value in params.model_dump(mode="json").items():
+        if _holds_nul(json.dumps(value)):
+            raise Invalid(f"{name}: a text holds the character NUL", param=name)
+
+
+def _holds_nul(told: str) -> bool:
+    return _NUL_IN_JSON in told and _NUL_IN_JSON in told.replace("\\\\", "")
 
 
 def within(where: str, error: Invalid) -> Invalid:

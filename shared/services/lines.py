@@ -152,7 +152,7 @@ class Requests:
         if len(items) > 1:
             raise Invalid("body.prompt: give one prompt a line", param="body.prompt")
         custom_id = _required(value, "custom_id", str)
-        return Wanted(items[0], custom_id, number, body.form(), "body")
+        return Wanted(items[0], custom_id, number, body.form(), "body", body.names(0))
 
     def _body(self, value: dict[str, Any]) -> EndpointBody:
         _refuse_unknown(value, {"custom_id", "method", "url", "body"})

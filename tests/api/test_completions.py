@@ -85,7 +85,7 @@ class TestRefused:
             ({"stop": ["a"] * 5}, 400, "stop"),
             ({"prompt": []}, 400, "prompt"),
             ({"prompt": ["a"] * 17}, 400, "prompt"),
-            ({"prompt": ["a", "b" * 200_001]}, 400, "prompt"),
+            ({"prompt": ["a", "b" * 200_001]}, 400, "prompt[1]"),
             ({"presence_penalty": 0.5}, 400, "presence_penalty"),
             ({"best_of": 2}, 400, "best_of"),
         ],
