@@ -9,23 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from shared import neutral
 from shared.states import JobKind, Modality
 from shared.tables.job import Item
 from shared.tables.output import Output
 
 
-class EndpointBody(BaseModel):
+class EndpointBody(neutral.OfAll):
     """A request. Fields that cannot change its answer are taken; others are refused by name."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
     model: str = Field(description="A model's name, or `name@version`.")
-    user: str | None = Field(None, description="Accepted; changes nothing.")
-    metadata: dict[str, Any] | None = Field(None, description="Accepted; changes nothing.")
-    service_tier: str | None = Field(None, description="Accepted; changes nothing.")
-    store: bool | None = Field(None, description="Accepted; every output is stored.")
 
     def params(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The parameters of its items, for a model of this configuration. Raises Invalid."""

@@ -4,9 +4,16 @@ for what is not served.
 Null is the same as leaving a field out.
 """
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 NOT_SERVED = "not_served"
@@ -43,3 +50,74 @@ NotServed = Annotated[Only[None], Field(description="Not served here.")]
 
 Nothing = Annotated[list[Any], Field(max_length=0)]
 """An empty list."""
+Zero = Annotated[float, Field(ge=0, le=0)]
+
+
+class OfAll(BaseModel):
+    """Of every endpoint."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    user: Ignored[str] = None
+    metadata: Ignored[dict[str, Any]] = None
+    service_tier: Ignored[str] = None
+    store: Ignored[bool] = Field(None, description="Accepted; every output is stored.")
+    safety_identifier: Ignored[str] = None
+
+
+class OfText(BaseModel):
+    """Of completions and chat completions."""
+
+    presence_penalty: Only[Zero | None] = Field(None, description="Only 0.")
+    frequency_penalty: Only[Zero | None] = Field(None, description="Only 0.")
+    logit_bias: Only[Annotated[dict[str, float], Field(max_length=0)] | None] = Field(
+        None, description="Only empty."
+    )
+
+
+class OfCompletions(BaseModel):
+    """Of completions alone."""
+
+    best_of: Only[Annotated[int, Field(ge=1, le=1)] | None] = Field(None, description="Only 1.")
+    suffix: Only[Literal[""] | None] = Field(None, description="Only empty.")
+
+
+class OfChat(BaseModel):
+    """Of chat completions alone."""
+
+    audio: NotServed = None
+    function_call: Only[Literal["none", "auto"] | None] = None
+    functions: Only[Nothing | None] = Field(None, description="Only empty.")
+    modalities: Only[list[Literal["text"]] | None] = None
+    moderation: NotServed = None
+    parallel_tool_calls: Ignored[bool] = None
+    prediction: Ignored[dict[str, Any]] = None
+    prompt_cache_key: Ignored[str] = None
+    prompt_cache_options: Ignored[dict[str, Any]] = None
+    prompt_cache_retention: Ignored[str] = None
+    reasoning_effort: Only[Literal["none"] | None] = None
+    tool_choice: Only[Literal["none", "auto"] | None] = None
+    tools: Only[Nothing | None] = Field(None, description="Only empty.")
+    verbosity: Only[Literal["medium"] | None] = None
+    web_search_options: NotServed = None
+
+
+class OfImages(BaseModel):
+    """Of images."""
+
+    background: Only[Literal["auto", "opaque"] | None] = None
+    complexity: NotServed = None
+    frame_count: NotServed = None
+    frame_duration_ms: NotServed = None
+    moderation: Only[Literal["auto", "low"] | None] = None
+    output_compression: Only[Annotated[int, Field(ge=100, le=100)] | None] = Field(
+        None, description="Only 100."
+    )
+    output_format: Only[Literal["png"] | None] = None
+    partial_images: Only[Annotated[int, Field(ge=0, le=0)] | None] = Field(
+        None, description="Only 0."
+    )
+    quality: Only[Literal["auto", "standard"] | None] = None
+    stream: Only[Literal[False] | None] = None
+    style: Only[Literal["vivid", "natural"] | None] = None
+    svg: NotServed = None

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared import neutral
 from shared.chat import Message
 from shared.endpoint import Delta, Endpoint, Made
 from shared.endpoints.sampling import SamplingBody, Usage, usage
@@ -18,10 +19,11 @@ _ITS_NAME_OF_TOKENS = {"max_tokens": "max_completion_tokens"}
 class ResponseFormat(BaseModel, extra="forbid", strict=True):
     """The form of the reply; only plain text is served."""
 
-    type: Literal["text"]
+    type: neutral.Only[Literal["text"]]
+    json_schema: neutral.NotServed = None
 
 
-class ChatBody(SamplingBody):
+class ChatBody(neutral.OfChat, SamplingBody):
     """A conversation to continue."""
 
     model_config = ConfigDict(

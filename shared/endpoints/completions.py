@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared import neutral
 from shared.endpoint import Delta, Endpoint, Made
 from shared.endpoints.sampling import SamplingBody, Usage, usage
 from shared.errors import Invalid
@@ -14,7 +15,7 @@ _DEFAULT_TOKENS = 16
 _MOST_PROMPTS = 16
 
 
-class CompletionBody(SamplingBody):
+class CompletionBody(neutral.OfCompletions, SamplingBody):
     """Prompts to continue."""
 
     model_config = ConfigDict(
@@ -25,9 +26,11 @@ class CompletionBody(SamplingBody):
         }
     )
 
-    prompt: str | list[str] = Field("", description="One prompt, or up to 16.")
+    prompt: str | list[str] | None = Field(
+        None, description="One prompt, or up to 16; absent: an empty one."
+    )
     logprobs: int | None = Field(None, ge=0, le=5)
-    echo: bool = False
+    echo: bool | None = None
 
     def params(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
         prompts = self._prompts()
@@ -38,10 +41,10 @@ class CompletionBody(SamplingBody):
         return [{"prompt": prompt, **common} for prompt in prompts]
 
     def _prompts(self) -> list[str]:
-        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        return self.prompt if isinstance(self.prompt, list) else [self.prompt or ""]
 
     def names(self, seq: int) -> Mapping[str, str]:
-        return {} if isinstance(self.prompt, str) else {"prompt": f"prompt[{seq}]"}
+        return {"prompt": f"prompt[{seq}]"} if isinstance(self.prompt, list) else {}
 
     def lead(self, seq: int) -> str:
         return self._prompts()[seq] if self.echo else ""

@@ -6,13 +6,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared import neutral
 from shared.endpoint import Endpoint, EndpointBody, Made
 from shared.errors import Invalid
 from shared.states import Modality
 from shared.tables.output import Output
 
 
-class ImagesBody(EndpointBody):
+class ImagesBody(neutral.OfImages, EndpointBody):
     """Pictures to make."""
 
     model_config = ConfigDict(
@@ -32,11 +33,9 @@ class ImagesBody(EndpointBody):
     prompt: str | None = Field(
         None, description="A label of the model, when `label` is absent; empty: any label."
     )
-    n: int = 1
+    n: int | None = None
     size: str | None = Field(None, description="`auto`, or the model's own, as in `28x28`.")
     response_format: Literal["url", "b64_json"] | None = Field(None, description="Default `url`.")
-    output_format: Literal["png"] | None = None
-    quality: Literal["auto", "standard"] | None = Field(None, description="Changes nothing.")
     label: str | dict[str, float] | None = Field(
         None, description="A label, or weights of several."
     )
@@ -55,10 +54,9 @@ class ImagesBody(EndpointBody):
             "seed": self.seed,
             "truncation": self.truncation,
             "grid": self.grid,
+            "n": self.n,
         }
-        return [
-            {"n": self.n, **{name: value for name, value in given.items() if value is not None}}
-        ]
+        return [{name: value for name, value in given.items() if value is not None}]
 
     def names(self, seq: int) -> Mapping[str, str]:
         return {"label": "prompt"} if self.label is None else {}

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field
 
+from shared import neutral
 from shared.endpoint import EndpointBody, Stream
 from shared.tables.output import Output
 
@@ -12,11 +13,11 @@ from shared.tables.output import Output
 class StreamOptions(BaseModel, extra="forbid", strict=True):
     """How to stream."""
 
-    include_usage: bool = Field(False, description="End with a chunk that counts the tokens.")
+    include_usage: bool | None = Field(None, description="End with a chunk that counts the tokens.")
     include_obfuscation: bool | None = Field(None, description="Accepted; changes nothing.")
 
 
-class SamplingBody(EndpointBody):
+class SamplingBody(neutral.OfText, EndpointBody):
     """A request for text."""
 
     max_tokens: int | None = None
@@ -27,16 +28,6 @@ class SamplingBody(EndpointBody):
     seed: int | None = None
     stream: Stream = None
     stream_options: StreamOptions | None = None
-    presence_penalty: float | None = Field(None, description="Only 0.")
-    frequency_penalty: float | None = Field(None, description="Only 0.")
-    logit_bias: dict[str, float] | None = Field(None, description="Only empty.")
-
-    @field_validator("presence_penalty", "frequency_penalty", "logit_bias")
-    @classmethod
-    def _changes_nothing(cls, value: Any) -> Any:
-        if value:
-            raise ValueError("not supported; leave it out")
-        return value
 
     def lead(self, seq: int) -> str:
         """What the answer's text of an item begins with, before what the model wrote."""

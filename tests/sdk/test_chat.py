@@ -255,7 +255,7 @@ def state_of(client: OpenAI, job: str) -> str:
     [
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].role"),
-        ({"tools": []}, "tools"),
+        ({"tools": [{"type": "function", "function": {"name": "a"}}]}, "tools"),
         ({"frequency_penalty": 1}, "frequency_penalty"),
         ({"response_format": {"type": "json_object"}}, "response_format.type"),
         ({"max_tokens": 100_000}, "max_tokens"),
@@ -271,6 +271,25 @@ def test_what_is_not_served_is_refused_by_name(
         client.chat.completions.create(**{**ASKED, **change})
 
     assert refused.value.param == param
+
+
+def test_fields_that_cannot_change_a_reply_change_nothing(client: OpenAI) -> None:
+    plain = client.chat.completions.create(**ASKED)
+    system, user = MESSAGES
+
+    same = client.chat.completions.create(
+        **{**ASKED, "messages": [{**system, "role": "developer"}, {**user, "name": "Lily"}]},
+        audio=None,
+        modalities=["text"],
+        parallel_tool_calls=True,
+        prompt_cache_key="a",
+        prompt_cache_retention="24h",
+        safety_identifier="a",
+        tool_choice="none",
+        verbosity="medium",
+    )
+
+    assert (same.choices, same.usage) == (plain.choices, plain.usage)
 
 
 @pytest.mark.parametrize(

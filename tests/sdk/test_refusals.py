@@ -1,7 +1,6 @@
 """What a bad field is answered with: the field as it was sent, and one sentence about it."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -9,45 +8,10 @@ import pytest
 from openai import OpenAI
 from openai.types import Batch
 
-from api.app import create_app
-from shared import catalog
-from shared.db import transaction
-from shared.services import models
 from shared.states import Lane
-from shared.tables.tenant import Tenant
-from tests.settings import forget_settings
-from tests.threads import draining, served
+from tests.sdk.conftest import WHOLE
+from tests.threads import draining
 from tests.waiting import until
-
-CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
-    "writer": ("causal_lm", {"max_position_embeddings": 512, "hidden_size": 64}),
-    "painter": ("conditional_gan", {"size": 28, "labels": ["0", "1"]}),
-}
-
-
-@pytest.fixture
-def client(tenant: Tenant, api_key: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAI]:
-    """A client of an installation with models that nobody runs."""
-    monkeypatch.setenv("ATELIER_WAIT_SECONDS", "0.01")
-    forget_settings()
-    with transaction() as session:
-        for name, (family, config) in CONFIGS.items():
-            version = models.NewVersion("none", {}, config, {})
-            models.register(session, tenant.id, name, catalog.family(family), version)
-    with (
-        served(create_app()) as address,
-        OpenAI(base_url=f"{address}/v1", api_key=api_key, timeout=60, max_retries=0) as made,
-    ):
-        yield made
-
-
-WHOLE: dict[str, dict[str, Any]] = {
-    "/completions": {"model": "writer", "prompt": "a"},
-    "/chat/completions": {"model": "writer", "messages": [{"role": "user", "content": "a"}]},
-    "/embeddings": {"model": "writer", "input": "a"},
-    "/images/generations": {"model": "painter", "prompt": "1"},
-}
-"""By endpoint a body without a fault."""
 
 
 def error_of(client: OpenAI, endpoint: str, change: dict[str, Any]) -> openai.BadRequestError:
@@ -137,10 +101,12 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize("endpoint", WHOLE)
-def test_a_bad_field_is_named_as_it_was_sent_in_one_sentence(client: OpenAI, endpoint: str) -> None:
+def test_a_bad_field_is_named_as_it_was_sent_in_one_sentence(
+    unheeded: OpenAI, endpoint: str
+) -> None:
     faults = [fault for fault in FAULTS if fault[0] == endpoint]
 
-    errors = [error_of(client, endpoint, change) for _, change, *_ in faults]
+    errors = [error_of(unheeded, endpoint, change) for _, change, *_ in faults]
 
     assert [(error.param, said_in(error)) for error in errors] == [
         (param, f"{param}: {said}") for *_, param, said in faults
@@ -148,7 +114,9 @@ def test_a_bad_field_is_named_as_it_was_sent_in_one_sentence(client: OpenAI, end
 
 
 @pytest.mark.parametrize("endpoint", WHOLE)
-def test_a_line_of_a_batch_is_told_the_same_below_its_number(client: OpenAI, endpoint: str) -> None:
+def test_a_line_of_a_batch_is_told_the_same_below_its_number(
+    unheeded: OpenAI, endpoint: str
+) -> None:
     path = f"/v1{endpoint}"
     # A line has one prompt.
     faults = [fault for fault in FAULTS if fault[0] == endpoint and fault[2] != "prompt[1]"]
@@ -157,15 +125,15 @@ def test_a_line_of_a_batch_is_told_the_same_below_its_number(client: OpenAI, end
         for number, (_, change, *_) in enumerate(faults)
     ]
     content = "\n".join(json.dumps(line) for line in lines).encode()
-    file = client.files.create(file=("batch.jsonl", content), purpose="batch")
-    batch = client.post(
+    file = unheeded.files.create(file=("batch.jsonl", content), purpose="batch")
+    batch = unheeded.post(
         "/batches",
         body={"input_file_id": file.id, "endpoint": path, "completion_window": "24h"},
         cast_to=Batch,
     )
 
     with draining(Lane.LIGHT):
-        errors = until(lambda: client.batches.retrieve(batch.id).errors)
+        errors = until(lambda: unheeded.batches.retrieve(batch.id).errors)
 
     assert [(error.line, error.param, error.message) for error in errors.data or ()] == [
         (line, f"line {line}.body.{param}", f"line {line}.body.{param}: {said}")
