@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from shared import neutral
 from shared.states import JobKind, Modality
@@ -76,6 +76,13 @@ class Delta:
     logprobs: dict[str, Any] | None = None
     """Of the tokens that it completes, if they were asked for; see shared/pieces.py."""
 
+
+Seed = Annotated[
+    int,
+    Field(ge=-(2**63), lt=2**63, description="Fixes the content; equal modulo 2^32 is equal."),
+    AfterValidator(lambda seed: seed % 2**32),
+]
+"""Any that OpenAI's clients send, as one that families take."""
 
 Stream = Annotated[bool | None, Field(description="Answer as server-sent events while it is made.")]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared import neutral
-from shared.endpoint import Endpoint, EndpointBody, Made
+from shared.endpoint import Endpoint, EndpointBody, Made, Seed
 from shared.errors import Invalid
 from shared.states import Modality
 from shared.tables.output import Output
@@ -39,7 +39,7 @@ class ImagesBody(neutral.OfImages, EndpointBody):
     label: str | dict[str, float] | None = Field(
         None, description="A label, or weights of several."
     )
-    seed: int | None = None
+    seed: Seed | None = None
     truncation: float | None = None
     grid: int | None = None
 

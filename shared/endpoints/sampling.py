@@ -6,8 +6,11 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from shared import neutral
-from shared.endpoint import EndpointBody, Stream
+from shared.endpoint import EndpointBody, Seed, Stream
 from shared.tables.output import Output
+
+_LIKELIEST_ALONE = 2.0**-20
+"""A mass that the likeliest token of any vocabulary has by itself."""
 
 
 class StreamOptions(BaseModel, extra="forbid", strict=True):
@@ -25,7 +28,7 @@ class SamplingBody(neutral.OfText, EndpointBody):
     top_p: float | None = None
     n: int | None = None
     stop: str | list[str] | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     stream: Stream = None
     stream_options: StreamOptions | None = None
 
@@ -36,7 +39,10 @@ class SamplingBody(neutral.OfText, EndpointBody):
     def sampling(self, *more: str) -> dict[str, Any]:
         """The fields that a text model takes as they are, those that were given."""
         names = ("temperature", "top_p", "n", "stop", "seed", *more)
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        given = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if given.get("top_p") == 0:
+            given["top_p"] = _LIKELIEST_ALONE
+        return given
 
 
 class Usage(BaseModel):

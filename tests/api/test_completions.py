@@ -80,7 +80,7 @@ class TestRefused:
             ({"max_tokens": 512}, 400, "max_tokens"),
             ({"max_tokens": "many"}, 400, "max_tokens"),
             ({"temperature": 3}, 400, "temperature"),
-            ({"top_p": 0}, 400, "top_p"),
+            ({"top_p": -0.1}, 400, "top_p"),
             ({"n": 17}, 400, "n"),
             ({"stop": ["a"] * 5}, 400, "stop"),
             ({"prompt": []}, 400, "prompt"),

@@ -87,6 +87,25 @@ def test_a_streamed_replys_log_probabilities_are_those_of_the_whole(client: Open
         assert sum(one.logprobs is not None for one in mine) > 8, "they come as it grows"
 
 
+@pytest.mark.parametrize(("seed", "same"), [(-1, 2**32 - 1), (2**62 + 5, 5), (-(2**63), 0)])
+def test_a_seed_of_64_bits_is_the_seed_of_32_that_is_equal_modulo(
+    client: OpenAI, seed: int, same: int
+) -> None:
+    asked = {"model": "stories", "prompt": "Once upon", "max_tokens": 12, "temperature": 2}
+
+    texts = [client.completions.create(**asked, seed=each).choices[0].text for each in (seed, same)]
+
+    assert texts[0] == texts[1]
+
+
+def test_without_any_mass_the_likeliest_token_is_taken_each_time(client: OpenAI) -> None:
+    asked = {"model": "stories", "prompt": "Once upon", "max_tokens": 12, "seed": 5}
+
+    alone = client.completions.create(**asked, top_p=0, temperature=2)
+
+    assert alone.choices == client.completions.create(**asked, temperature=0).choices
+
+
 ECHOED = {
     "model": "stories",
     "prompt": ["Once upon", "从前", "The 🙂"],

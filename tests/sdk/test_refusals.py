@@ -40,6 +40,7 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
         "string should have at most 200000 characters",
     ),
     ("/completions", {"prompt": "a\0"}, "prompt", "a text holds the character NUL"),
+    ("/completions", {"seed": 2**63}, "seed", f"input should be less than {2**63}"),
     ("/completions", {"stop": 5}, "stop", KINDS),
     ("/completions", {"stop": [""]}, "stop", "a stop text must not be empty"),
     ("/embeddings", {"input": 5}, "input", KINDS),
