@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
 from shared import neutral
 from shared.endpoint import EndpointBody, Seed, Stream
@@ -31,6 +31,15 @@ class SamplingBody(neutral.OfText, EndpointBody):
     seed: Seed | None = None
     stream: Stream = None
     stream_options: StreamOptions | None = None
+
+    @field_validator("stream_options")
+    @classmethod
+    def _of_a_stream(
+        cls, options: StreamOptions | None, others: ValidationInfo
+    ) -> StreamOptions | None:
+        if options is not None and not others.data.get("stream", True):
+            raise ValueError("only a stream has any; leave it out, or send stream as true")
+        return options
 
     def lead(self, seq: int) -> str:
         """What the answer's text of an item begins with, before what the model wrote."""

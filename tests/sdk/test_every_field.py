@@ -117,12 +117,12 @@ def outcome(client: OpenAI, endpoint: str, name: str, value: Any) -> tuple[str |
 REFUSED = {
     "/completions": {
         "model_not_found": {"model"},
-        "invalid_value": {"prompt"},
+        "invalid_value": {"prompt", "stream_options"},
         "not_served": {"frequency_penalty", "logit_bias", "presence_penalty", "suffix"},
     },
     "/chat/completions": {
         "model_not_found": {"model"},
-        "invalid_value": {"messages", "top_logprobs"},
+        "invalid_value": {"messages", "stream_options", "top_logprobs"},
         "not_served": {
             "audio",
             "frequency_penalty",

@@ -42,6 +42,16 @@ FAULTS: list[tuple[str, dict[str, Any], str, str]] = [
     ("/completions", {"prompt": "a\0"}, "prompt", "a text holds the character NUL"),
     ("/completions", {"seed": 2**63}, "seed", f"input should be less than {2**63}"),
     ("/completions", {"stop": 5}, "stop", KINDS),
+    *(
+        (
+            endpoint,
+            {"stream_options": {"include_usage": True}, **more},
+            "stream_options",
+            "only a stream has any; leave it out, or send stream as true",
+        )
+        for endpoint in ("/completions", "/chat/completions")
+        for more in ({}, {"stream": False}, {"stream": None})
+    ),
     ("/completions", {"stop": [""]}, "stop", "a stop text must not be empty"),
     ("/embeddings", {"input": 5}, "input", KINDS),
     ("/embeddings", {"input": ""}, "input", "string should have at least 1 character"),
