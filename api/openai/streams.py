@@ -20,10 +20,12 @@ from api.creates import key_of_request
 from api.errors import detail_of
 from api.openai.waiting import NotInTime, cancel, is_over, wait
 from api.server_sent import ALIVE, respond
+from shared.db import reading
 from shared.endpoint import Delta, Endpoint, Made
 from shared.endpoints.sampling import SamplingBody, usage
 from shared.errors import AtelierError, Retryable
 from shared.pieces import Lists, Piece, follow, tokens_from
+from shared.services import models
 from shared.settings import settings
 from shared.tables.job import Job
 
@@ -76,6 +78,7 @@ class _Stream:
         self.chunk_object = endpoint.chunk_object
         self.body = body
         self.job = job
+        self.model = _model_of(job)
         self.made = made
         self.key = key_of_request()
         self.each = body.n or 1
@@ -183,10 +186,16 @@ class _Stream:
             "id": self.job.id,
             "object": self.chunk_object,
             "created": int(self.job.created_at.timestamp()),
-            "model": self.job.model,
+            "model": self.model,
             "choices": choices,
         }
         return _event(chunk | ({"usage": used} if used is not None else {}))
+
+
+def _model_of(job: Job) -> str | None:
+    """As the whole answer names it."""
+    with reading() as session:
+        return models.reference_of(session, job) or job.model
 
 
 def _event(data: dict[str, Any]) -> str:

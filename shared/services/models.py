@@ -96,6 +96,15 @@ def resolve(
     return model, version
 
 
+def reference_of(session: Session, job: Job) -> str | None:
+    """The version that a job runs, as `name@version`; None once it is deleted."""
+    version = select(Model.name, ModelVersion.version).join(
+        Model, ModelVersion.model_id == Model.id
+    )
+    found = session.execute(version.where(ModelVersion.id == job.model_version_id)).one_or_none()
+    return None if found is None else f"{found.name}@{found.version}"
+
+
 def _named(tenant_id: str, name: str) -> Select[Model]:
     return _of_tenant(tenant_id).where(Model.name == name)
 

@@ -66,6 +66,7 @@ def test_a_streamed_reply_is_the_same_and_grows_token_by_token(client: OpenAI) -
         assert mine[0].delta.role == "assistant"
         assert [one.finish_reason for one in mine][-1] == choice.finish_reason
         assert len(mine) > 8
+    assert {chunk.model for chunk in chunks} == {whole.model} == {"stories@1"}
     assert chunks[-1].choices == []
     assert chunks[-1].usage == whole.usage
 
@@ -130,6 +131,7 @@ def test_streamed_completions_with_prompts_and_log_probabilities_are_the_whole_i
 
 
 def joined_is_whole(chunks: list[Completion], whole: Completion) -> None:
+    assert {chunk.model for chunk in chunks} == {whole.model} == {"stories@1"}
     for choice in whole.choices:
         mine = [one for chunk in chunks for one in chunk.choices if one.index == choice.index]
         assert "".join(one.text for one in mine) == choice.text
