@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from shared.chat import ROLES, render
+from shared.chat import ROLES, Message, render
 from worker.dataset import Example, Span
 from worker.preparation.characters import tidy
 from worker.preparation.files import Unreadable
 
-_MESSAGE = frozenset({"role", "content", "weight"})
+_TAKEN = frozenset({"role", "content", "weight", "name"})
+"""Of a message; `name` is left out of what is learnt."""
 
 
 def example_of(row: Mapping[str, Any]) -> Example | None:
@@ -51,10 +52,13 @@ def _message(message: Any, where: str) -> tuple[str, str, int]:
     """Role, content and weight."""
     if not isinstance(message, dict):
         raise Unreadable(f"{where} is not an object")
-    unknown = sorted(set(message) - _MESSAGE)
-    if unknown:
-        raise Unreadable(f"{where} has {unknown[0]!r}, which cannot be learnt")
+    for name in sorted(set(message) - _TAKEN):
+        says_nothing = name in Message.model_fields and not message[name]
+        if not says_nothing:
+            raise Unreadable(f"{where} has {name!r}, which cannot be learnt")
     role, weight = message.get("role"), message.get("weight", 1)
+    if role == "developer":
+        role = "system"
     if role not in ROLES:
         raise Unreadable(f"{where}.role is not one of {', '.join(ROLES)}")
     if weight not in (0, 1):

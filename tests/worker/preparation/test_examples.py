@@ -60,6 +60,15 @@ def test_a_message_of_weight_0_is_read_and_not_learnt(prepared) -> None:
     assert answers(example) == [" d\n"]
 
 
+def test_a_name_and_what_says_nothing_are_left_out_of_a_chat(prepared) -> None:
+    turns = (("developer", "Be brief."), ("user", "Hi"), ("assistant", "Hello."))
+
+    (example,), _ = prepared(chat(*turns, name="Lily", refusal=None, tool_calls=[]))
+
+    assert example.text == "system: Be brief.\nuser: Hi\nassistant: Hello.\n"
+    assert answers(example) == [" Hello.\n"]
+
+
 def test_plain_texts_beside_them_are_learnt_as_a_whole(prepared) -> None:
     examples, _ = prepared({"text": "  plain "}, {"prompt": "a", "completion": "b"})
 
@@ -108,7 +117,11 @@ def test_labels_stand_beside_examples_too(prepared) -> None:
         (chat(("tool", "Hi")), "messages[0].role is not one of system, user, assistant"),
         (chat(("assistant", None)), "'messages[0].content' is not text"),
         (chat(("assistant", "Hi"), weight=2), "messages[0].weight is not 0 or 1"),
-        (chat(("assistant", "Hi"), tool_calls=[]), "messages[0] has 'tool_calls', which cannot"),
+        (
+            chat(("assistant", "Hi"), tool_calls=[{"id": "a"}]),
+            "messages[0] has 'tool_calls', which cannot",
+        ),
+        (chat(("assistant", "Hi"), mood=None), "messages[0] has 'mood', which cannot"),
         (chat(("user", [{"type": "image_url"}])), "messages[0].content has a part that is no text"),
     ],
 )
