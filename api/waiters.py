@@ -3,10 +3,15 @@
 A call waits for seconds, whoever follows a training for hours: neither may take the other's places.
 """
 
+import math
 import threading
+import time
 from types import TracebackType
 
 from shared.errors import Retryable
+
+_FOR_THE_LAST_S = 3.0
+"""What is called off before a process is killed has so long for its answer."""
 
 
 class TooManyWaiting(Retryable):
@@ -66,6 +71,24 @@ class Places:
         return Place(self)
 
 
+class Ending:
+    """Whether this process is to end, and when it must call off what it still waits for."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        self._due_at = math.inf
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due_at
+
+    def begin(self, killed_in_s: float) -> None:
+        """Say so. A signal's handler may: no lock is taken."""
+        self._due_at = time.monotonic() + max(0.0, killed_in_s - _FOR_THE_LAST_S)
+        self.has_begun = True
+
+
+ENDING = Ending()
 CALLS = Places(64, TooManyWaiting)
 """For calls of `/v1` that wait for a model."""
 FOLLOWERS = Places(16, TooManyFollowing)

@@ -103,7 +103,8 @@ class _Stream:
             self.first = next(self.pieces)
             if self.first or is_over(self.job):
                 break
-            if time.monotonic() > give_up_at and cancel(self.job, self.key):
+            is_late = time.monotonic() > give_up_at or waiters.ENDING.is_due
+            if is_late and cancel(self.job, self.key):
                 raise NotInTime
         if not self.first:
             self.made(self.job)
@@ -144,6 +145,8 @@ class _Stream:
                 if is_over(self.job):
                     return
                 yield ALIVE
+            if waiters.ENDING.is_due and cancel(self.job, self.key):
+                raise NotInTime
             pieces = next(self.pieces)
 
     def _more(self, piece: Piece) -> Iterator[str]:

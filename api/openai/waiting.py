@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from api import waiters
 from shared.db import reading, transaction
 from shared.errors import Conflict, Retryable
 from shared.services import idempotency, jobs
@@ -19,16 +20,18 @@ _LONGEST_PAUSE_S = 0.1
 
 
 class NotInTime(Retryable):
-    """The models are busy; the call was cancelled. Try again, or submit a job."""
+    """The models are busy, or this server is about to end; the call was cancelled. Try again, or
+    submit a job.
+    """
 
     code = "busy"
 
 
 def wait(job: Job, most_s: float | None = None) -> bool:
-    """Whether a job ended in time. Looks more and more rarely."""
+    """Whether a job ended in time, before this process is to end. Looks more and more rarely."""
     give_up_at = time.monotonic() + (settings().wait_seconds if most_s is None else most_s)
     pause_s = _FIRST_PAUSE_S
-    while time.monotonic() < give_up_at:
+    while time.monotonic() < give_up_at and not waiters.ENDING.is_due:
         time.sleep(pause_s)
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
         if is_over(job):

@@ -1,4 +1,4 @@
-"""A job's events as server-sent events, each as it happens, until the job is over.
+"""A job's events as server-sent events, each as it happens, until the job or this process is over.
 
 The ledger is asked again and again, so nothing is lost with Redis; between two looks no database
 connection is held.
@@ -66,6 +66,8 @@ def _until_over(job: Job, types: Types, after: int | None, show: Show) -> Iterat
         if state in FINAL_JOB_STATES:
             yield _written("end", _shown(job))
             return
+        if waiters.ENDING.has_begun:
+            return  # Without an end: the client comes back to another process.
         if time.monotonic() - written_at > ALIVE_EVERY_S:
             yield ALIVE
             written_at = time.monotonic()

@@ -18,7 +18,8 @@ GENERATION_LANES = (Lane.TEXT, Lane.IMAGE, Lane.AUDIO, Lane.VIDEO)
 _TRAINING_NICE = 10
 """Training yields the processor to generation: it runs for minutes, others wait for seconds."""
 _WORKER_GRACE_S = 30.0
-_API_THREADS = 88
+_API_GRACE_S = 15.0
+"""More than gunicorn's own patience with requests in flight."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,10 @@ def programs(place: Place, cores: int | None = None) -> list[Program]:
 
 
 def _api(place: Place) -> Program:
-    argv = ["-m", "gunicorn", "api.app:application()"]
-    argv += ["--bind", f"{place.host}:{place.port}", "--worker-class", "gthread"]
-    argv += ["--workers", "2", "--threads", str(_API_THREADS), "--graceful-timeout", "10"]
-    argv += ["--max-requests", "100000", "--max-requests-jitter", "10000", "--log-level", "warning"]
+    argv = ["-m", "gunicorn", "--config", "python:api.server"]
+    argv += ["--bind", f"{place.host}:{place.port}"]
     address = f"http://{place.host}:{place.port}/api/v1/health/ready"
-    return _program(place, "api", argv, ready=lambda: _answers(address))
+    return _program(place, "api", argv, grace_s=_API_GRACE_S, ready=lambda: _answers(address))
 
 
 def training_threads(cores: int) -> int:

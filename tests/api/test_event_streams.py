@@ -13,12 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
-from api import waiters
+from api import server, waiters
 from api.routes import event_stream
 from shared import db
 from shared.db import transaction
 from shared.services import events
 from tests.api.client import JOBS, Api, ok, refused, run_queued
+from tests.benchmarks import requests
 from tests.waiting import until
 
 STREAM = {"Accept": "text/event-stream"}
@@ -164,15 +165,28 @@ def test_no_more_follow_than_may_and_calls_have_places_of_their_own(
     assert int(response.headers["Retry-After"]) > 0
 
 
-@pytest.mark.parametrize(
-    "started_by",
-    ["api/Dockerfile", "shared/embedded/installation.py", "tests/benchmarks/requests.py"],
-)
-def test_eight_threads_answer_though_every_place_is_taken(started_by: str) -> None:
-    text = (Path(__file__).resolve().parents[2] / started_by).read_text("utf-8")
-    (threads,) = re.findall(r"(?:--threads\", \"|_API_THREADS = )(\d+)", text)
+def test_eight_threads_answer_though_every_place_is_taken() -> None:
+    assert server.threads == waiters.CALLS.most + waiters.FOLLOWERS.most + 8
 
-    assert int(threads) == waiters.CALLS.most + waiters.FOLLOWERS.most + 8
+
+def test_the_bare_application_of_the_benchmarks_has_as_many_threads() -> None:
+    (threads,) = re.findall(r"--threads\", \"(\d+)", Path(requests.__file__).read_text("utf-8"))
+
+    assert int(threads) == server.threads
+
+
+def test_a_process_that_is_to_end_breaks_the_stream_off_without_an_end(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = api.submit({})
+    tell(job, "first")
+    monkeypatch.setattr(waiters, "ENDING", waiters.Ending())
+    waiters.ENDING.begin(killed_in_s=10)
+
+    told = parsed(stream(api, job).text)
+
+    assert [event["data"]["message"] for event in told] == ["first"]
+    assert waiters.FOLLOWERS.taken == 0
 
 
 def test_a_database_that_is_away_breaks_the_stream_off_without_an_end(

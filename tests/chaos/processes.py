@@ -79,7 +79,7 @@ WORKER = ("-m", "celery", "-A", "worker.app", "worker", "--without-gossip", "--w
 WORKER += ("--without-heartbeat", "-Q")
 IMPATIENT_WORKER = tuple(word.replace("worker.app", "tests.chaos.impatient") for word in WORKER)
 SWEEPER = ("-m", "worker.sweeper")
-API = ("-m", "gunicorn", "api.app:application()", "--worker-class", "gthread", "--threads", "8")
+API = ("-m", "gunicorn", "--config", "python:api.server", "--workers", "1", "--threads", "8")
 
 
 def worker(lanes: str = "text", **variables: str) -> AbstractContextManager[Group]:

@@ -231,6 +231,21 @@ def test_a_client_that_leaves_cancels_its_call(client: OpenAI) -> None:
     assert state_of(client, job) == "cancelled"
 
 
+def test_a_stream_of_a_process_that_is_to_end_breaks_off_with_an_error_in_time(
+    client: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"model": "stories", "prompt": "Once", "max_tokens": 400, "n": 16}
+    monkeypatch.setattr(waiters, "ENDING", waiters.Ending())
+    stream = client.completions.create(**asked, stream=True)
+    job = next(iter(stream)).id
+
+    waiters.ENDING.begin(killed_in_s=0)
+
+    with pytest.raises(openai.APIError, match="about to end"):
+        list(stream)
+    assert state_of(client, job) == "cancelled"
+
+
 def test_a_client_that_leaves_frees_its_place_though_the_call_cannot_be_cancelled(
     client: OpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
