@@ -5,13 +5,14 @@ from typing import Any
 
 import psycopg
 from flask import Flask, Response, jsonify, render_template, request
+from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
 from sqlalchemy import exc
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 
 from api import requests
 from api.requests import require_json
-from shared.errors import AtelierError, Invalid, Retryable, TooLarge, is_disk_full
+from shared.errors import AtelierError, Invalid, Permanent, Retryable, TooLarge, is_disk_full
 from shared.services.invalid import invalid
 
 log = logging.getLogger(__name__)
@@ -88,11 +89,17 @@ def answer_validation(error: ValidationError) -> Response:
     return answer(fault.status, fault.message, fault.code, fault.param)
 
 
+def malformed(error: Exception) -> Permanent:
+    """What is said of a request whose head, or whose chunks, gunicorn cannot read."""
+    return Permanent(f"The request is not well-formed HTTP. {error}")
+
+
 def add_to(app: Flask) -> None:
     """Turn every exception into such an answer. Pages of the dashboard have their own."""
     app.register_error_handler(AtelierError, _ours)
     app.register_error_handler(RequestEntityTooLarge, _too_large)
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(ParseException, lambda error: _ours(malformed(error)))
     for unstorable in (exc.DataError, psycopg.DataError, UnicodeEncodeError):
         app.register_error_handler(unstorable, _unstorable)
     app.register_error_handler(exc.OperationalError, _database)

@@ -35,8 +35,9 @@ def add_to(app: Flask) -> None:
     app.after_request(_protect)
 
 
-def _protect(response: AnyResponse) -> AnyResponse:
-    page = next((begin for begin in POLICIES if request.path.startswith(begin)), None)
+def of_an_answer(path: str = "") -> dict[str, str]:
+    """The headers of an answer at a path."""
+    page = next((begin for begin in POLICIES if path.startswith(begin)), None)
     wanted = {
         **_EVERYWHERE,
         "Content-Security-Policy": POLICIES[page] if page else _NOTHING,
@@ -46,9 +47,13 @@ def _protect(response: AnyResponse) -> AnyResponse:
     if settings().secure_cookies:
         below = "; includeSubDomains" if settings().https_subdomains else ""
         wanted["Strict-Transport-Security"] = f"max-age={_A_YEAR_S}{below}"
+    return wanted
+
+
+def _protect(response: AnyResponse) -> AnyResponse:
     # `setdefault` would look through all of them for each.
     own = {name.lower() for name, _ in response.headers}
-    for name, value in wanted.items():
+    for name, value in of_an_answer(request.path).items():
         if name.lower() not in own:
             response.headers.add(name, value)
     return response

@@ -63,8 +63,13 @@ def add_to(app: Flask) -> None:
     app.after_request(_end)
 
 
+def new_id() -> str:
+    """An id for a request."""
+    return f"req_{str(ULID()).lower()}"
+
+
 def _begin() -> None:
-    g.request_id = f"req_{str(ULID()).lower()}"
+    g.request_id = new_id()
     begin(request=g.request_id)
     g.began = time.monotonic()
     request.max_content_length = _limit()

@@ -17,7 +17,7 @@ class AtelierError(Exception):
     """When the same request may succeed, if that can be said."""
 
     def __init__(self, message: str | None = None, *, param: str | None = None):
-        super().__init__(message or (self.__doc__ or "").strip())
+        super().__init__(message or " ".join((self.__doc__ or "").split()))
         self.param = param
 
     @property

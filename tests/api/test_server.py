@@ -1,5 +1,6 @@
-"""The API as gunicorn serves it: whom it believes, how it ends."""
+"""The API as gunicorn serves it: what it refuses by itself, whom it believes, how it ends."""
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -15,6 +16,59 @@ from shared.embedded.installation import Place, programs
 from tests.api.client import JOBS, Api
 from tests.gunicorn import Gunicorn, gunicorn
 from tests.waiting import until
+
+LIVE = b"GET /api/v1/health/live HTTP/1.1\r\nHost: a\r\n"
+END = b"Connection: close\r\n\r\n"
+MALFORMED = {
+    "a long address": (b"GET /v1/files?after=" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n", 414),
+    "a long header": (LIVE + b"X-A: " + b"a" * 9000 + b"\r\n", 431),
+    "many headers": (LIVE + b"X-A: a\r\n" * 101, 431),
+    "a header without a colon": (LIVE + b"Authorization Bearer atl_secret\r\n", 400),
+    "a length that is no number": (LIVE + b"Content-Length: many\r\n", 400),
+    "two lengths": (LIVE + b"Content-Length: 1\r\nContent-Length: 2\r\n", 400),
+    "no method": (b"/v1/files HTTP/1.1\r\nHost: a\r\n", 400),
+    "a coding that nobody knows": (LIVE + b"Transfer-Encoding: snappy\r\n", 501),
+    "an expectation that nobody meets": (LIVE + b"Expect: miracles\r\n", 417),
+}
+
+
+def parsed(answer: bytes) -> tuple[int, dict[str, str], Any]:
+    """The status, the headers and the JSON of an answer."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    assert headers["content-type"] == "application/json", answer
+    return int(first.split()[1]), headers, json.loads(body)
+
+
+def test_what_gunicorn_refuses_by_itself_looks_like_every_other_error(installation: Path) -> None:
+    with gunicorn() as site:
+        answers = {what: parsed(site.say(sent + END)) for what, (sent, _) in MALFORMED.items()}
+        _, usual, _ = parsed(site.say(b"GET /v1/nothing HTTP/1.1\r\nHost: a\r\n" + END))
+        long_one = b"GET /v1/nothing?after=" + b"a" * 8000 + b" HTTP/1.1\r\nHost: a\r\n"
+        assert parsed(site.say(long_one + END))[0] == 404, "so much is taken"
+
+    assert {what: status for what, (status, *_) in answers.items()} == {
+        what: status for what, (_, status) in MALFORMED.items()
+    }
+    for what, (_, headers, body) in answers.items():
+        assert set(body) == {"error"}, what
+        assert set(body["error"]) == {"message", "type", "param", "code"}, what
+        assert "\n" not in body["error"]["message"], what
+        assert headers["x-request-id"].startswith("req_"), what
+        assert usual.keys() - {"server"} <= headers.keys(), what
+        assert headers["content-security-policy"] == usual["content-security-policy"], what
+    assert len({headers["x-request-id"] for _, headers, _ in answers.values()}) == len(answers)
+
+
+def test_a_body_in_broken_chunks_is_the_clients_fault(installation: Path, api_key: str) -> None:
+    sent = f"POST {JOBS} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {api_key}\r\n".encode()
+    sent += b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+
+    with gunicorn() as site:
+        status, _, body = parsed(site.say(sent + END + b"many\r\n{}\r\n0\r\n\r\n"))
+
+    assert (status, body["error"]["code"]) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize(("proxies", "scheme"), [("0", "http"), ("1", "https")])
