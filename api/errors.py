@@ -131,12 +131,32 @@ _HTTP_CODES = {
 }
 
 
+_HTTP_MESSAGES = {
+    400: "The request cannot be read: its query, its form or a header is malformed.",
+    404: "There is no such address; /docs lists those of the API.",
+    415: "The body must be JSON: send it with the header `Content-Type: application/json`.",
+}
+"""In place of Werkzeug's own, which are for people with a browser."""
+
+
+def _message(error: HTTPException) -> str:
+    if isinstance(error, MethodNotAllowed):
+        taken = ", ".join(sorted(error.valid_methods or ()))
+        return f"{request.method} is not a method of this address, which takes {taken}."
+    said = error.description or error.name
+    if said != type(error).description:
+        return said
+    if error.code == 404 and request.path.startswith(PAGES):
+        return "There is no such page."
+    return _HTTP_MESSAGES.get(error.code or 500, said)
+
+
 def _http(error: HTTPException) -> Response:
     status = error.code or 500
     if status < 400:
         return error.get_response()  # type: ignore[return-value]
     code = _HTTP_CODES.get(status, "invalid_request" if status < 500 else "internal")
-    response = answer(status, error.description or error.name, code)
+    response = answer(status, _message(error), code)
     if isinstance(error, MethodNotAllowed) and error.valid_methods is not None:
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
     return response

@@ -11,13 +11,14 @@ from flask.json.provider import DefaultJSONProvider
 from flask_openapi import FileStorage
 from pydantic import AfterValidator
 from ulid import ULID
-from werkzeug.exceptions import BadRequest
+from werkzeug.exceptions import UnsupportedMediaType
 
 from shared import strict_json
 from shared.errors import Invalid
 from shared.log import begin
 from shared.services.uploads import PART_BYTES
 from shared.settings import settings
+from shared.strict_json import GivenTwice
 
 log = logging.getLogger("api.access")
 
@@ -31,12 +32,19 @@ _PARTS = re.compile(r"/v1/uploads/[^/]+/parts")
 
 
 class _Request(Request):
-    """A request that can forget its body."""
+    """A request that can forget its body, and says what is wrong with one."""
 
     def let_go(self) -> None:
         """Forget the body: whoever has read a large one need not hold all of it to the end."""
         self._cached_data = b""
         self._cached_json = (None, None)
+
+    def on_json_loading_failed(self, e: ValueError | None) -> Any:
+        if e is None:
+            raise UnsupportedMediaType
+        if isinstance(e, GivenTwice):
+            raise Invalid(str(e), param=e.name)
+        raise Invalid(f"body: not JSON: {e}", param=None)
 
 
 class _Json(DefaultJSONProvider):
@@ -45,7 +53,7 @@ class _Json(DefaultJSONProvider):
     sort_keys = False
 
     def loads(self, s: str | bytes, **options: Any) -> Any:
-        return strict_json.loads(s)
+        return strict_json.loads_once(s)
 
 
 def let_go() -> None:
@@ -120,9 +128,5 @@ def _end(response: Response) -> Response:
 
 def require_json() -> None:
     """Check that the body is one JSON object. Raises Invalid saying where it is not."""
-    try:
-        body = request.get_json()
-    except BadRequest as error:
-        raise Invalid(f"body: not JSON: {error.description}", param=None) from None
-    if not isinstance(body, dict):
+    if not isinstance(request.get_json(), dict):
         raise Invalid("body: must be a JSON object", param=None)

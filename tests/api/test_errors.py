@@ -198,6 +198,47 @@ def test_a_body_that_is_not_a_json_object_is_refused(api: Api, what: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"kind": "generation",}', "column 23: expecting property name"),
+        (b'{\n  "kind": "generation"\n  "items": []\n}', "line 3, column 3: expecting ',' delim"),
+        (b"", "it is empty"),
+        (b'{"a": "\xff"}', "byte 8 is not UTF-8; save it as UTF-8"),
+        ('{"a": 1}'.encode("utf-16"), "byte 1 is not UTF-8; save it as UTF-8"),
+        ('{"a": 1}'.encode("utf-16-le"), "UTF-16"),
+        (b'{"a": "\xed\xa0\x80"}', "byte 8 is not UTF-8"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "a number has too many digits"),
+    ],
+)
+def test_a_body_that_is_not_json_is_refused_with_the_place_of_its_fault(
+    api: Api, content: bytes, said: str
+) -> None:
+    response = api.request("POST", JOBS, data=content, content_type="application/json")
+
+    assert said in refused(response, 400)["message"]
+
+
+@pytest.mark.parametrize("path", [JOBS, "/v1/completions", "/v1/batches"])
+def test_a_field_that_stands_twice_in_one_object_of_a_body_is_refused_by_name(
+    api: Api, path: str
+) -> None:
+    body = b'{"model": "a", "metadata": {"of": 1, "of": 2}}'
+
+    error = refused(api.request("POST", path, data=body, content_type="application/json"), 400)
+
+    assert error["param"] == "of"
+    assert "stands twice" in error["message"]
+
+
+def test_a_byte_order_mark_before_a_body_is_passed_over(api: Api) -> None:
+    body = b"\xef\xbb\xbf" + b'{"name": "a", "scopes": ["read"]}'
+
+    response = api.request("POST", "/api/v1/keys", data=body, content_type="application/json")
+
+    assert response.status_code < 300, response.text
+
+
+@pytest.mark.parametrize(
     ("query", "param"),
     [
         ({"limit": 0}, "limit"),
@@ -235,6 +276,20 @@ def test_a_body_over_the_limit_is_413(api: Api, monkeypatch: pytest.MonkeyPatch)
 def test_an_unknown_address_and_a_wrong_method_are_errors_of_the_same_shape(api: Api) -> None:
     assert refused(api.get("/api/v1/nothing"), 404)["code"] == "unknown_url"
     assert refused(api.delete(JOBS), 405)["code"] == "method_not_allowed"
+
+
+def test_what_http_refuses_is_said_for_programs_and_not_for_people_with_a_browser(api: Api) -> None:
+    told = [
+        refused(api.get("/api/v1/nothing"), 404),
+        refused(api.delete(JOBS), 405),
+        refused(api.request("POST", JOBS, data=b"a", content_type="text/plain"), 415),
+    ]
+
+    assert [error["message"] for error in told] == [
+        "There is no such address; /docs lists those of the API.",
+        "DELETE is not a method of this address, which takes GET, HEAD, OPTIONS, POST.",
+        "The body must be JSON: send it with the header `Content-Type: application/json`.",
+    ]
 
 
 def test_every_answer_has_a_request_id_of_its_own(api: Api) -> None:

@@ -125,7 +125,10 @@ class TestInputFile:
         ("content", "named"),
         [
             (b'{"params": {}}\n{"params": {"sedd": 1}}', "line 2.params.sedd"),
-            (b'{"params": {}}\n{"params": {}', "line 2: not JSON"),
+            (b'{"params": {}}\n{"params": {}', "line 2: not JSON: column 14: expecting ','"),
+            ('{"params": {}}'.encode("utf-16"), "line 1: not JSON: byte 1 is not UTF-8"),
+            ('{"params": {}}'.encode("utf-16-le"), "line 1: not JSON: it holds the character NUL"),
+            (b'{"params": {}}\n{"custom_id": "\xff"}', "line 2: not JSON: byte 16 is not UTF-8"),
             (b'{"params": {}, "id": 1}', "line 1.id: there is no such field"),
             (b'{"custom_id": 1, "params": {}}', "line 1.custom_id"),
             (b'{"custom_id": "a", "params": {}}\n' * 2, "line 2.custom_id: 'a' occurs twice"),
