@@ -18,5 +18,16 @@ class Query(BaseModel):
 
 
 @cache
+def lists_of(query: type[Query]) -> frozenset[str]:
+    """The fields that may be given more than once."""
+    fields = query.model_json_schema().get("properties", {}).items()
+    return frozenset(name for name, field in fields if _is_list(field))
+
+
+def _is_list(field: dict[str, Any]) -> bool:
+    return any(each.get("type") == "array" for each in (field, *field.get("anyOf", ())))
+
+
+@cache
 def _plain(query: type[Query]) -> dict[str, Any]:
     return super(Query, query).model_json_schema()

@@ -1,6 +1,7 @@
 """What a route does not take is refused by name: a misspelt field is never silently ignored.
 
-A route with a model of its query or body is checked by its model; here stand those without one.
+A route with a model of its query or body is checked by its model; here stand those without one, and
+what no model sees: a field of a query that is given more than once.
 """
 
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from flask import Flask, current_app, request
 
 from api.auth import access_of
+from api.queries import lists_of
 from shared.errors import Invalid
 from shared.services.invalid import UnknownField
 
@@ -23,7 +25,9 @@ def _refuse_surplus() -> None:
     ):
         return
     taken = current_app.view_functions[request.endpoint].__annotations__
-    if "query" not in taken:
+    if "query" in taken:
+        _refuse_repeated(lists_of(taken["query"]))
+    else:
         _refuse_fields(request.args)
     if not {"body", "form"} & taken.keys():
         _refuse_body()
@@ -37,6 +41,12 @@ def _refuse_body() -> None:
     if not isinstance(body, dict):
         raise Invalid("body: this address takes none; send it empty", param=None)
     _refuse_fields(body)
+
+
+def _refuse_repeated(lists: frozenset[str]) -> None:
+    for name, values in request.args.lists():
+        if len(values) > 1 and name not in lists:
+            raise Invalid(f"{name}: is given more than once; give it once", param=name)
 
 
 def _refuse_fields(fields: Any) -> None:
