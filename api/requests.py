@@ -31,6 +31,9 @@ _FILES = "/v1/files"
 _PARTS = re.compile(r"/v1/uploads/[^/]+/parts")
 
 
+_REDIRECTS = {301, 302, 303, 307, 308}
+
+
 class _Request(Request):
     """A request that can forget its body, and says what is wrong with one."""
 
@@ -121,6 +124,10 @@ SentFile = Annotated[FileStorage, AfterValidator(_refuse_text)]
 
 def _end(response: Response) -> Response:
     response.headers["x-request-id"] = g.request_id
+    if response.status_code in _REDIRECTS or request.method == "OPTIONS":
+        # Pages that Werkzeug and Flask write of their own accord.
+        response.set_data(b"")
+        response.headers.remove("Content-Type")
     seconds = time.monotonic() - g.began
     log.info("%s %s %s %.3fs", request.method, request.path, response.status_code, seconds)
     return response

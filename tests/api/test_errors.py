@@ -278,6 +278,23 @@ def test_an_unknown_address_and_a_wrong_method_are_errors_of_the_same_shape(api:
     assert refused(api.delete(JOBS), 405)["code"] == "method_not_allowed"
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v1//files"), ("GET", "/api//v1/jobs"), ("OPTIONS", JOBS)]
+)
+def test_an_answer_without_a_body_is_no_page(api: Api, method: str, path: str) -> None:
+    response = api.request(method, path)
+
+    assert response.status_code in {200, 308}
+    assert response.data == b""
+    assert "Content-Type" not in response.headers
+    assert response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("host", ["a b", "a<b>", "a:99999", ""])
+def test_a_host_that_is_none_begins_no_address(api: Api, host: str) -> None:
+    refused(api.request("GET", "/openapi.json", headers={"Host": host}), 400)
+
+
 def test_what_http_refuses_is_said_for_programs_and_not_for_people_with_a_browser(api: Api) -> None:
     told = [
         refused(api.get("/api/v1/nothing"), 404),
