@@ -87,7 +87,8 @@ class EventsQuery(EventPageQuery):
 @may_stream(
     "With `Accept: text/event-stream`: each event as it happens, its `id`, its type as `event` and "
     "itself as `data`; `Last-Event-ID` goes on after one of them. After the job's final state "
-    "comes `event: end` with the job as `data`.",
+    "comes `event: end` with the job as `data`; a stream that ends without it, as when the server "
+    "is restarted, is to be taken up again.",
     _LAST_EVENT,
 )
 @needs(Scope.READ)
