@@ -48,8 +48,6 @@ class JobKind(StrEnum):
     """The metrics of one model version on a data set; one item."""
     INGESTION = "ingestion"
     """A data set from uploaded files; one item."""
-    EXPORT = "export"
-    """Outputs packed into one file; one item."""
     EMBEDDING = "embedding"
     """Vectors of texts from a model, one item per request."""
 

@@ -4,7 +4,10 @@ import ast
 from itertools import pairwise
 from pathlib import Path
 
-STATES = Path(__file__).resolve().parents[2] / "shared" / "states.py"
+from shared.states import JobKind
+
+ROOT = Path(__file__).resolve().parents[2]
+STATES = ROOT / "shared" / "states.py"
 
 
 def is_text(node: ast.AST | None) -> bool:
@@ -34,3 +37,10 @@ def test_every_member_has_a_docstring_right_below_it() -> None:
 
 def test_every_enum_says_what_it_is() -> None:
     assert [enum.name for enum in enums() if ast.get_docstring(enum) is None] == []
+
+
+def test_every_kind_of_job_is_made_by_a_service() -> None:
+    services = sorted((ROOT / "shared" / "services").rglob("*.py"))
+    text = "".join(path.read_text(encoding="utf-8") for path in services)
+
+    assert [kind for kind in JobKind if f"JobKind.{kind.name}" not in text] == []
