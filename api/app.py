@@ -32,6 +32,7 @@ from api.routes import (
     metrics,
     models,
     outputs,
+    reviews,
     usage,
     webhooks,
 )
@@ -68,6 +69,7 @@ BLUEPRINTS = (
     events.blueprint,
     failures.blueprint,
     outputs.blueprint,
+    reviews.blueprint,
     models.blueprint,
     families.blueprint,
     keys.blueprint,

@@ -246,7 +246,7 @@ class Scope(StrEnum):
     GENERATE = "generate"
     """Submit, cancel and retry generation jobs; one-off calls."""
     TRAIN = "train"
-    """Upload files, prepare data sets, submit training and evaluation jobs."""
+    """Upload files, judge outputs, prepare data sets, submit training and evaluation jobs."""
     ADMIN = "admin"
     """Everything the tenant can do, keys included."""
 

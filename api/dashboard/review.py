@@ -69,14 +69,18 @@ def judge(id_: str) -> AnyResponse:
             _decision(form.get("decision", "")),
             int(form["rating"]) if _DIGIT.fullmatch(form.get("rating", "")) else None,
             form.getlist("tags"),
-            form.get("note", "")[:2000],
+            form.get("note", "")[: reviews.MAX_NOTE],
         )
         with transaction() as session:
-            reviews.judge(session, current_user.row, id_, verdict)
+            reviews.judge(session, _reviewer(), id_, verdict)
         browser[_LAST] = id_
     except (Conflict, Invalid) as error:
         again["fault"] = error.message
     return redirect(url_for("pages.review", **again))
+
+
+def _reviewer() -> reviews.Reviewer:
+    return reviews.Reviewer(current_user.tenant_id, user_id=current_user.row.id)
 
 
 _DIGIT = re.compile("[0-9]")
@@ -94,7 +98,7 @@ def undo() -> AnyResponse:
         return redirect(url_for("pages.review", fault="There is nothing to undo."))
     try:
         with transaction() as session:
-            reviews.withdraw(session, current_user.row, last)
+            reviews.withdraw(session, _reviewer(), last)
     except Conflict as error:
         return redirect(url_for("pages.review", fault=error.message))
     return redirect(url_for("pages.review", output=last))

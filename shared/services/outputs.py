@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from shared.errors import NotFound
@@ -58,17 +58,22 @@ def list_outputs(session: Session, tenant_id: str, cursor: Cursor, only: Filter)
     chosen = having(chosen, wanted)
     chosen = made_within(chosen, Output, "output", only.period)
     if only.model is not None:
-        versions = models.versions_named(tenant_id, only.model)
-        made_by = select(Job.id).where(Job.model_version_id.in_(versions))
-        chosen = chosen.where(Output.job_id.in_(made_by))
+        chosen = chosen.where(made_by(tenant_id, only.model))
     return page(session, chosen, Output.id, cursor)
 
 
-def get(session: Session, tenant_id: str, id_: str) -> Output:
+def made_by(tenant_id: str, model: str) -> ColumnElement[bool]:
+    """Whether an output comes from a model, named alone or with a version."""
+    versions = models.versions_named(tenant_id, model)
+    return Output.job_id.in_(select(Job.id).where(Job.model_version_id.in_(versions)))
+
+
+def get(session: Session, tenant_id: str, id_: str, *, param: str | None = None) -> Output:
     """A tenant's output. Raises NotFound."""
     found = session.scalar(select(Output).where(Output.id == id_, Output.tenant_id == tenant_id))
     if found is None:
-        raise NotFound(f"No output {id_!r}.")
+        named = f"{param}: no output {id_!r}" if param else f"No output {id_!r}."
+        raise NotFound(named, param=param)
     return found
 
 

@@ -75,17 +75,25 @@ class Output(Base):
 
 
 class Verdict(Base):
-    """One reviewer's decision on one output.
+    """One reviewer's decision on one output: a person's, or an API key's.
 
     Appended, never changed: taking one back is a new row.
     """
 
     __tablename__ = "verdicts"
-    __table_args__ = (Index("verdicts_by_output", "output_id", "id"),)
+    __table_args__ = (
+        Index("verdicts_by_output", "output_id", "id"),
+        Index("verdicts_by_tenant", "tenant_id", "id"),
+    )
 
     id: Mapped[str] = mapped_column(String, primary_key=True)
     output_id: Mapped[str] = mapped_column(ForeignKey("outputs.id", ondelete="CASCADE"))
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    tenant_id: Mapped[str | None] = mapped_column(String)
+    """The output's; a trigger copies it."""
+    user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"))
+    """The person who gave it in the dashboard; absent: a key did."""
+    key_id: Mapped[str | None] = mapped_column(String)
+    """The API key that gave it; absent: a person did."""
     decision: Mapped[str] = mapped_column(String)
     """A member of shared.states.Decision."""
     rating: Mapped[int | None] = mapped_column(SmallInteger)

@@ -1,4 +1,4 @@
-"""What the examples of the description name: models, a data set and files."""
+"""What the examples of the description name: models, a data set, files and outputs."""
 
 from typing import Any
 
@@ -9,9 +9,11 @@ from shared.db import transaction
 from shared.services import models
 from shared.states import DatasetState, Modality
 from shared.tables.dataset import Dataset
+from shared.tables.output import Output
 from tests.api.client import Api, ok
 from tests.ledger import execute
 
+OUTPUTS = ("output_01k9z3n6vq0c8t2w5h7m4r1xja", "output_01k9z3n6vq0c8t2w5h7m4r1xjb")
 FILES = ("file-01k9z3n6vq0c8t2w5h7m4r1xja", "file-01k9z3n6vq0c8t2w5h7m4r1xjb")
 
 
@@ -25,6 +27,12 @@ def furnish(api: Api, tenant_id: str) -> None:
     for id_ in FILES:
         uploaded = ok(api.upload(b"{}\n"))["id"]
         execute(f"UPDATE files SET id = '{id_}' WHERE id = '{uploaded}'")
+    submitted = {"kind": "generation", "model": "digits", "items": [{"params": {}}]}
+    job = ok(api.post("/api/v1/jobs", submitted), 202)
+    with transaction() as session:
+        session.add_all(
+            _output(tenant_id, job["id"], index, id_) for index, id_ in enumerate(OUTPUTS)
+        )
 
 
 def _register(
@@ -44,4 +52,21 @@ def _dataset(tenant_id: str) -> Dataset:
         state=DatasetState.READY,
         files=[],
         options={},
+    )
+
+
+def _output(tenant_id: str, job_id: str, index: int, id_: str) -> Output:
+    return Output(
+        id=id_,
+        tenant_id=tenant_id,
+        job_id=job_id,
+        item_id=1,
+        index=index,
+        media_type="image/png",
+        key="none",
+        bytes=0,
+        sha256="0" * 64,
+        seed=1,
+        facts={},
+        provenance={},
     )

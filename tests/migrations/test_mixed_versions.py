@@ -1,5 +1,7 @@
 """Two releases side by side: the one before works with the tables of the one after."""
 
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import Engine, text
 
@@ -10,6 +12,11 @@ from tests.migrations.test_migrations import REVISIONS
 CONTRACTS: set[str] = set()
 """Revisions that remove what the release before last still used; each needs its reason here."""
 
+MAY_BE_EMPTY = {
+    ("verdicts", "user_id"),  # a key's; the release before names a person in all that it writes
+}
+"""Columns that held something in every row once; whoever read them then copes without."""
+
 
 @pytest.mark.parametrize("revision", sorted(set(REVISIONS[:-1]) - CONTRACTS))
 def test_the_release_before_can_work_with_the_tables_after(empty: Engine, revision: str) -> None:
@@ -18,6 +25,10 @@ def test_the_release_before_can_work_with_the_tables_after(empty: Engine, revisi
     upgrade(revision)
     after, after_uniques, after_rules = shapes(empty), uniques(empty), rules(empty)
 
+    for table, column in MAY_BE_EMPTY:
+        relaxed = replace(before[table][column], may_be_left_out=True)
+        if after[table][column] == relaxed:
+            before[table][column] = relaxed
     for name, columns in before.items():
         assert columns.items() <= after[name].items(), f"{name} lost or changed a column"
         for added in set(after[name]) - set(columns):

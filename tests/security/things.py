@@ -28,6 +28,8 @@ def make(own: Api) -> Things:
     asked = {"input_file_id": file_id, "endpoint": "/v1/completions", "completion_window": "24h"}
     batch = ok(own.post("/v1/batches", asked))
     hook = ok(own.post("/api/v1/webhooks", {"url": "https://hooks.example.com"}), 201)
+    verdict = {"output": output["id"], "decision": "approve"}
+    review = ok(own.post("/api/v1/reviews", verdict), 201)
     return {
         "files": file_id,
         "batches": batch["id"],
@@ -37,6 +39,7 @@ def make(own: Api) -> Things:
         "jobs": job["id"],
         "fine_tuning/jobs": training["id"],
         "outputs": output["id"],
+        "reviews": review["id"],
         "keys": key["id"],
         "models": "stand-in",
     }
@@ -72,6 +75,7 @@ REFERRING: dict[tuple[str, str], Callable[[Things], dict[str, Any]]] = {
         "modality": "text",
         "files": [its["files"]],
     },
+    ("/api/v1/reviews", "output"): lambda its: {"output": its["outputs"], "decision": "approve"},
     ("/v1/batches", "input_file_id"): lambda its: {
         "input_file_id": its["files"],
         "endpoint": "/v1/completions",
