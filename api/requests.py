@@ -27,7 +27,7 @@ _FORM_OVERHEAD_BYTES = 64 * 1024
 _FORM_BYTES = 64 * 1024
 """A form of the dashboard."""
 _MULTIPART = "multipart/form-data"
-_FILES = "/v1/files"
+_FILES = frozenset({"/v1/files", "/api/v1/provenance/verify"})
 _PARTS = re.compile(r"/v1/uploads/[^/]+/parts")
 
 
@@ -107,7 +107,7 @@ def large_body(sent: Request) -> LargeBody | None:
     """What of a request may be large: a file, or a part of one, and nothing else."""
     if sent.mimetype != _MULTIPART:
         return None
-    if sent.path == _FILES:
+    if sent.path in _FILES:
         return LargeBody("file", "file", settings().file_limit)
     return LargeBody("data", "part", PART_BYTES) if _PARTS.fullmatch(sent.path) else None
 

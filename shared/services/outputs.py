@@ -77,6 +77,12 @@ def get(session: Session, tenant_id: str, id_: str, *, param: str | None = None)
     return found
 
 
+def with_bytes(session: Session, tenant_id: str, sha256: str) -> Output | None:
+    """The first of a tenant's outputs whose bytes have this hash."""
+    chosen = select(Output).where(Output.tenant_id == tenant_id, Output.sha256 == sha256)
+    return session.scalar(chosen.order_by(Output.id).limit(1))
+
+
 def items_of(session: Session, outputs: list[Output]) -> dict[int, Item]:
     """The items that made these outputs, by number."""
     chosen = select(Item).where(Item.id.in_({output.item_id for output in outputs}))

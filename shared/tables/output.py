@@ -46,6 +46,7 @@ class Output(Base):
             "id",
             postgresql_where=text("label IS NOT NULL"),
         ),
+        Index("outputs_by_hash", "tenant_id", "sha256", "id"),
         Index("outputs_by_media_type", "tenant_id", "media_type", "id"),
         Index("outputs_to_review", "tenant_id", "id", postgresql_where=text("state = 'released'")),
     )
