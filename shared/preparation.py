@@ -77,6 +77,16 @@ class TextOptions(Options):
         return self
 
 
+class JudgedOutputs(BaseModel):
+    """Outputs to make a data set from: those that stand approved, or rejected, when it is made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    verdict: Literal["approved", "rejected"] = "approved"
+    model: str | None = Field(None, description="Only of this model: its name, or `name@version`.")
+    job: str | None = Field(None, description="Only of this job.")
+
+
 def options_for(modality: Modality) -> type[ImageOptions] | type[TextOptions]:
     """The options of this modality. Raises Invalid where no data set of it can be prepared."""
     if modality == Modality.IMAGE:

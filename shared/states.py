@@ -47,7 +47,7 @@ class JobKind(StrEnum):
     EVALUATION = "evaluation"
     """The metrics of one model version on a data set; one item."""
     INGESTION = "ingestion"
-    """A data set from uploaded files; one item."""
+    """A data set from uploaded files or judged outputs; one item."""
     EMBEDDING = "embedding"
     """Vectors of texts from a model, one item per request."""
 

@@ -1,4 +1,4 @@
-"""Ingestion: uploaded files become a prepared data set in storage."""
+"""Ingestion: uploaded files, or judged outputs, become a prepared data set in storage."""
 
 import shutil
 import tempfile
@@ -17,9 +17,11 @@ from shared.storage import CHUNK_BYTES, storage
 from shared.tables.dataset import Dataset
 from shared.tables.file import File
 from worker.cache import upload
+from worker.judged import gather
 from worker.lease import Lease
 from worker.preparation.files import Source
 from worker.preparation.prepare import prepare
+from worker.preparation.report import Report
 from worker.work import Conclude
 
 
@@ -52,11 +54,17 @@ def ingest(item: Claimed, lease: Lease) -> Conclude:
     scratch = Path(tempfile.mkdtemp(prefix="atelier-ingest-"))
     try:
         sources = [_fetch(row, scratch, position, lease) for position, row in enumerate(rows)]
+        gathered = gather(dataset, scratch, lease.check) if dataset.outputs else None
+        sources += [gathered.source] if gathered else []
         lease.enter(Stage.FORWARD)
-        prepared = _prepare(dataset, sources, scratch / "prepared", _Progress(item, lease))
+        folder = scratch / "prepared"
+        prepared = _prepare(dataset, sources, folder, _Progress(item, lease))
+        report = prepared.as_json()
+        if gathered:
+            gathered.add_to(folder, report)
         lease.check()
         lease.enter(Stage.STORE)
-        return _store(item, dataset, prepared, scratch / "prepared")
+        return _store(item, dataset, prepared.hash, report, folder)
     finally:
         shutil.rmtree(scratch)
 
@@ -70,16 +78,18 @@ def _fetch(row: File, scratch: Path, position: int, lease: Lease) -> Source:
     return Source(path, row.filename)
 
 
-def _prepare(dataset: Dataset, sources: list[Source], folder: Path, run: _Progress) -> Any:
+def _prepare(dataset: Dataset, sources: list[Source], folder: Path, run: _Progress) -> Report:
     modality = Modality(dataset.modality)
     options = options_for(modality).model_validate(dataset.options)
     return prepare(modality, sources, options, folder, run)
 
 
-def _store(item: Claimed, dataset: Dataset, report: Any, folder: Path) -> Conclude:
+def _store(
+    item: Claimed, dataset: Dataset, hash_: str, report: dict[str, Any], folder: Path
+) -> Conclude:
     prefix = f"{item.tenant_id}/datasets/{dataset.id}"
     hashes = upload(folder, prefix)
-    prepared = datasets.Prepared(prefix, hashes, report.hash, report.as_json())
+    prepared = datasets.Prepared(prefix, hashes, hash_, report)
 
     def conclude(session: Session) -> Lane | None:
         datasets.ready(session, dataset.id, prepared)

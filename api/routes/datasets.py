@@ -1,4 +1,4 @@
-"""Data sets: prepared from uploaded files, looked at with their reports."""
+"""Data sets: prepared from uploaded files or judged outputs, looked at with their reports."""
 
 from typing import Any, Literal
 
@@ -15,9 +15,11 @@ from api.pagination import ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.times import seconds
 from shared.db import reading
-from shared.errors import NotFound
+from shared.errors import Invalid, NotFound
+from shared.preparation import JudgedOutputs
 from shared.services import datasets
 from shared.states import DatasetState, Lane, Modality, Scope
+from shared.storage import BINARY
 from shared.tables.dataset import Dataset
 
 blueprint = APIBlueprint(
@@ -27,7 +29,8 @@ blueprint = APIBlueprint(
     abp_tags=[
         Tag(
             name="datasets",
-            description="Files made ready for training: named, versioned, never changed.",
+            description="Files, or outputs that were judged, made ready for training: named, "
+            "versioned, never changed.",
         )
     ],
     abp_security=[{"key": []}],
@@ -48,14 +51,37 @@ class DatasetBody(BaseModel):
                     "files": ["file-01k9z3n6vq0c8t2w5h7m4r1xja"],
                     "options": {"size": 28},
                 },
+                {
+                    "name": "approved-digits",
+                    "modality": "image",
+                    "outputs": {"model": "digits", "verdict": "approved"},
+                    "options": {"size": 28},
+                },
             ]
         },
     )
 
     name: str = Field(description="A new name, or one that gets a new version.")
     modality: Modality = Field(strict=False)
-    files: list[str] = Field(description="Ids of uploaded files.", min_length=1, max_length=100)
+    files: list[str] | None = Field(
+        None, description="Ids of uploaded files.", min_length=1, max_length=100
+    )
+    outputs: JudgedOutputs | None = Field(
+        None,
+        description="Outputs instead: pictures with the labels that they were made for, texts "
+        "behind their prompts.",
+    )
     options: dict[str, Any] = Field({}, description="How to prepare it, by modality.")
+
+    def create(self, session: Session) -> Dataset:
+        """Accept it. Raises Invalid unless it is to be made from one or the other."""
+        who, key_id = caller().tenant_id, caller().key_id
+        asked = (session, who, self.name, self.modality)
+        if self.files is not None and self.outputs is None:
+            return datasets.create(*asked, self.files, self.options, key_id)
+        if self.outputs is not None and self.files is None:
+            return datasets.create_from_outputs(*asked, self.outputs, self.options, key_id)
+        raise Invalid("files: name uploaded files, or say which outputs, not both", param="files")
 
 
 class DatasetAnswer(BaseModel):
@@ -70,6 +96,7 @@ class DatasetAnswer(BaseModel):
     job: str | None = Field(description="The ingestion job.")
     hash: str | None
     files: list[str]
+    outputs: JudgedOutputs | None = Field(description="Which it is made from; null: from files.")
     options: dict[str, Any]
     report: dict[str, Any] | None = Field(description="What was found, kept and rejected, and why.")
     created_at: int
@@ -86,6 +113,7 @@ def show_dataset(dataset: Dataset) -> DatasetAnswer:
         job=dataset.job_id,
         hash=dataset.hash,
         files=dataset.files,
+        outputs=JudgedOutputs.model_validate(dataset.outputs) if dataset.outputs else None,
         options=dataset.options,
         report=dataset.report,
         created_at=seconds(dataset.created_at),
@@ -98,22 +126,14 @@ class DatasetPath(BaseModel):
     id: str
 
 
-@blueprint.post("", responses={202: DatasetAnswer}, summary="Prepare a data set from files")
+@blueprint.post("", responses={202: DatasetAnswer}, summary="Prepare a data set")
 @needs(Scope.TRAIN)
 @takes_key
 def create_dataset(body: DatasetBody) -> Response:
     require_json()
 
     def create(session: Session) -> tuple[DatasetAnswer, Lane]:
-        dataset = datasets.create(
-            session,
-            caller().tenant_id,
-            body.name,
-            body.modality,
-            body.files,
-            body.options,
-            caller().key_id,
-        )
+        dataset = body.create(session)
         session.flush()
         session.refresh(dataset)
         return show_dataset(dataset), Lane.LIGHT
@@ -158,4 +178,19 @@ def get_sheet(path: DatasetPath) -> AnyResponse:
     found = datasets.sheet_of(dataset)
     if found is None:
         raise NotFound(f"Data set {path.id} has no sample sheet yet.")
+    return send(found.key, found.filename, found.media_type)
+
+
+@blueprint.get(
+    "/<string:id>/outputs",
+    responses=answers(BINARY),
+    summary="Fetch which outputs a data set was made from, a line for each",
+)
+@needs(Scope.READ)
+def get_dataset_outputs(path: DatasetPath) -> AnyResponse:
+    with reading() as session:
+        dataset = datasets.get(session, caller().tenant_id, path.id)
+    found = datasets.outputs_of(dataset)
+    if found is None:
+        raise NotFound(f"Data set {path.id} was made from no outputs, or is not ready yet.")
     return send(found.key, found.filename, found.media_type)

@@ -1,4 +1,4 @@
-"""Data sets: asking for one, and what its ingestion job reports."""
+"""Data sets: asking for one, of files or of judged outputs, and what its ingestion job reports."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import new_id
-from shared.preparation import options_for
-from shared.services import files
+from shared.preparation import JudgedOutputs, options_for
+from shared.services import files, jobs, models, reviews
 from shared.services.admission import admit
 from shared.services.invalid import invalid
 from shared.services.ledger.accept import NewItem, add_items
@@ -19,6 +19,7 @@ from shared.services.names import check_name, split_reference
 from shared.services.pages import Cursor, Page, having, page
 from shared.services.quotas import check_room
 from shared.states import DatasetState, JobKind, JobState, Lane, Modality
+from shared.storage import BINARY
 from shared.tables.dataset import Dataset
 from shared.tables.job import Job
 
@@ -42,28 +43,62 @@ def create(
 
     Raises Invalid or NotFound naming the field.
     """
-    check_name(name, "name")
-    if modality not in PREPARED:
-        raise Invalid(f"modality: use one of {', '.join(PREPARED)}", param="modality")
+    _check(name, modality)
     if not file_ids:
         raise Invalid("files: name at least one uploaded file", param="files")
     for position, file_id in enumerate(file_ids):
         files.hold(session, tenant_id, file_id, param=f"files[{position}]")
+    new = Dataset(tenant_id=tenant_id, name=name, modality=modality, files=list(file_ids))
+    return _accept(session, new, options, key_id)
+
+
+def create_from_outputs(
+    session: Session,
+    tenant_id: str,
+    name: str,
+    modality: str,
+    chosen: JudgedOutputs,
+    options: dict[str, Any],
+    key_id: str | None = None,
+) -> Dataset:
+    """A new version of a data set of judged outputs, and its job, as `create` makes them.
+
+    Raises Invalid or NotFound naming the field.
+    """
+    _check(name, modality)
+    if chosen.model is not None:
+        models.check_named(session, tenant_id, chosen.model, param="outputs.model")
+    if chosen.job is not None:
+        jobs.get(session, tenant_id, chosen.job, param="outputs.job")
+    if not reviews.judged(session, tenant_id, Modality(modality), chosen):
+        raise Invalid(
+            f"outputs: none of these {modality} outputs is {chosen.verdict}; give verdicts first",
+            param="outputs",
+        )
+    asked = chosen.model_dump(mode="json")
+    new = Dataset(tenant_id=tenant_id, name=name, modality=modality, files=[], outputs=asked)
+    return _accept(session, new, options, key_id)
+
+
+def _check(name: str, modality: str) -> None:
+    check_name(name, "name")
+    if modality not in PREPARED:
+        raise Invalid(f"modality: use one of {', '.join(PREPARED)}", param="modality")
+
+
+def _accept(
+    session: Session, dataset: Dataset, options: dict[str, Any], key_id: str | None
+) -> Dataset:
+    tenant_id = dataset.tenant_id
     try:
-        chosen = options_for(Modality(modality)).model_validate(options)
+        chosen = options_for(Modality(dataset.modality)).model_validate(options)
     except ValidationError as error:
         raise invalid(error, "options") from None
     room = check_room(session, tenant_id, 1, key_id)
-    dataset = Dataset(
-        id=new_id("dataset"),
-        tenant_id=tenant_id,
-        name=name,
-        version=_next_version(session, tenant_id, name),
-        modality=modality,
-        state=DatasetState.PREPARING,
-        files=list(file_ids),
-        options=chosen.model_dump(mode="json"),
-    )
+    dataset.id = new_id("dataset")
+    dataset.version = _next_version(session, tenant_id, dataset.name)
+    dataset.state = DatasetState.PREPARING
+    dataset.options = chosen.model_dump(mode="json")
     job = Job(
         id=new_id("job"),
         tenant_id=tenant_id,
@@ -203,8 +238,8 @@ def list_datasets(
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A data set's sample sheet in storage."""
+class Attachment:
+    """A file about a data set in storage."""
 
     key: str
     filename: str
@@ -212,11 +247,20 @@ class Sheet:
 
 
 SHEETS = {"sheet.png": "image/png", "sheet.txt": "text/plain; charset=utf-8"}
+OUTPUTS = "outputs.jsonl"
+"""Among the prepared files of a set that was made from outputs: which they were."""
 
 
-def sheet_of(dataset: Dataset) -> Sheet | None:
+def sheet_of(dataset: Dataset) -> Attachment | None:
     """A data set's sample sheet, if it is ready."""
     for name, media_type in SHEETS.items():
         if name in (dataset.prepared or {}):
-            return Sheet(f"{dataset.prefix}/{name}", f"{dataset.name}-{name}", media_type)
+            return Attachment(f"{dataset.prefix}/{name}", f"{dataset.name}-{name}", media_type)
     return None
+
+
+def outputs_of(dataset: Dataset) -> Attachment | None:
+    """The list of the outputs that a data set was made from, if it was and is ready."""
+    if dataset.outputs is None or OUTPUTS not in (dataset.prepared or {}):
+        return None
+    return Attachment(f"{dataset.prefix}/{OUTPUTS}", f"{dataset.name}-{OUTPUTS}", BINARY)

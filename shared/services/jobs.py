@@ -56,11 +56,12 @@ _LOOK: Select[Any] = select(
 ).where(Job.id == bindparam("id"), Job.tenant_id == bindparam("tenant"))
 
 
-def get(session: Session, tenant_id: str, id_: str) -> Job:
+def get(session: Session, tenant_id: str, id_: str, *, param: str | None = None) -> Job:
     """A tenant's job. Raises NotFound."""
     found = session.scalar(_GET, {"id": id_, "tenant": tenant_id})
     if found is None:
-        raise NotFound(f"No job {id_!r}.")
+        named = f"{param}: no job {id_!r}" if param else f"No job {id_!r}."
+        raise NotFound(named, param=param)
     return found
 
 

@@ -200,6 +200,12 @@ def versions_named(tenant_id: str, reference: str) -> Select[str]:
     return versions
 
 
+def check_named(session: Session, tenant_id: str, reference: str, *, param: str) -> None:
+    """Raises NotFound where `name` or `name@version` means no version there is."""
+    if session.scalar(versions_named(tenant_id, reference).limit(1)) is None:
+        raise NotFound(f"{param}: no model {reference!r}", param=param)
+
+
 @dataclass(frozen=True)
 class Filter:
     """Which models of a list are wanted."""

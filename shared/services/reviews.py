@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from shared.errors import Conflict, Invalid, NotFound
 from shared.ids import new_id
+from shared.preparation import JudgedOutputs
 from shared.services import outputs
+from shared.services.outputs import MediaType
 from shared.services.pages import ALWAYS, Cursor, Page, Period, having, made_within, page
-from shared.states import Decision, OutputState
-from shared.tables.job import Job
+from shared.states import Decision, Modality, OutputState
+from shared.tables.job import Item, Job
 from shared.tables.output import Output, Verdict
 
 Tag = Literal[
@@ -25,6 +27,7 @@ MAX_NOTE = 2000
 """Most characters of a note."""
 
 _AFTER = {Decision.APPROVE: OutputState.APPROVED, Decision.REJECT: OutputState.REJECTED}
+_MADE_AS = {Modality.IMAGE: MediaType.PNG, Modality.TEXT: MediaType.TEXT}
 _COUNTED_UP_TO = 1000
 
 
@@ -152,6 +155,43 @@ def get(session: Session, tenant_id: str, id_: str) -> Verdict:
     if found is None:
         raise NotFound(f"No review {id_!r}.")
     return found
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An output with what it was asked for by, and the verdict that made it what it is."""
+
+    output: Output
+    params: dict[str, Any]
+    verdict_id: str
+
+
+def judged(
+    session: Session,
+    tenant_id: str,
+    modality: Modality,
+    only: JudgedOutputs,
+    after: str = "",
+    most: int = 1,
+) -> Sequence[Judged]:
+    """The next of a tenant's outputs that stand as judged, by id."""
+    last = select(func.max(Verdict.id)).where(Verdict.output_id == Output.id).scalar_subquery()
+    chosen = (
+        select(Output, Item.params, last)
+        .join(Item, Item.id == Output.item_id)
+        .where(
+            Output.tenant_id == tenant_id,
+            Output.state == only.verdict,
+            Output.media_type == _MADE_AS[modality],
+            Output.id > after,
+        )
+    )
+    if only.job is not None:
+        chosen = chosen.where(Output.job_id == only.job)
+    if only.model is not None:
+        chosen = chosen.where(outputs.made_by(tenant_id, only.model))
+    rows = session.execute(chosen.order_by(Output.id).limit(most))
+    return [Judged(*row) for row in rows]
 
 
 def _move(session: Session, output: Output, expected: OutputState, state: OutputState) -> None:

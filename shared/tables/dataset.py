@@ -25,6 +25,8 @@ class Dataset(Base):
     """A member of shared.states.DatasetState."""
     files: Mapped[list[str]] = mapped_column(ARRAY(String))
     """Ids of the files it was made from."""
+    outputs: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    """Which judged outputs it was made from instead; see shared.preparation.JudgedOutputs."""
     options: Mapped[dict[str, Any]] = mapped_column(JSONB)
     hash: Mapped[str | None] = mapped_column(String(64))
     """Of its prepared content; two versions with one hash hold the same examples."""

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from shared import catalog
 from shared.db import transaction
 from shared.services import models
-from shared.states import DatasetState, Modality
+from shared.states import DatasetState, Modality, OutputState
 from shared.tables.dataset import Dataset
 from shared.tables.output import Output
 from tests.api.client import Api, ok
@@ -30,9 +30,10 @@ def furnish(api: Api, tenant_id: str) -> None:
     submitted = {"kind": "generation", "model": "digits", "items": [{"params": {}}]}
     job = ok(api.post("/api/v1/jobs", submitted), 202)
     with transaction() as session:
-        session.add_all(
-            _output(tenant_id, job["id"], index, id_) for index, id_ in enumerate(OUTPUTS)
-        )
+        new = [_output(tenant_id, job["id"], index, id_) for index, id_ in enumerate(OUTPUTS)]
+        approved = _output(tenant_id, job["id"], len(OUTPUTS), "output_approved")
+        approved.state = OutputState.APPROVED
+        session.add_all([*new, approved])
 
 
 def _register(
