@@ -106,3 +106,6 @@ REFERRING: dict[tuple[str, str], Callable[[Things], dict[str, Any]]] = {
 
 FILTERS = {("/api/v1/failures/retry", "job"), ("/api/v1/failures/retry", "item")}
 """Fields that only choose among the caller's own: another tenant's id chooses nothing."""
+
+NAMING_NOTHING = {("/v1/chat/completions", "prompt_cache_key")}
+"""Fields that are called like one, and are the client's own words."""
