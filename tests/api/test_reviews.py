@@ -1,9 +1,11 @@
 """Reviews: verdicts on outputs by keys, listed beside those that people give in the dashboard."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
 import pytest
+from flask import Flask
 
 from api.dashboard.accounts import add_user
 from shared.db import transaction
@@ -88,6 +90,23 @@ def test_an_output_that_was_judged_takes_no_second_verdict(api: Api, output: str
     assert "approved" in error["message"]
     assert state(api, output) == "approved"
     assert len(ids(api, REVIEWS)) == 1
+
+
+def test_of_many_verdicts_at_once_one_counts(app: Flask, api: Api, output: str) -> None:
+    def decide(decision: str) -> int:
+        client = Api(app.test_client(), api.key)
+        return client.post(REVIEWS, {"output": output, "decision": decision}).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        given = list(pool.map(decide, ["approve", "reject"] * 6))
+        (review,) = ok(api.get(REVIEWS))["data"]
+        assert (given.count(201), given.count(409)) == (1, 11)
+        assert review["decision"] in {"approve", "reject"}
+
+        taken_back = list(pool.map(decide, ["withdraw"] * 12))
+        assert (taken_back.count(201), taken_back.count(409)) == (1, 11)
+    assert state(api, output) == "released"
+    assert len(ids(api, REVIEWS)) == 2
 
 
 def test_a_key_takes_back_its_own_verdict_and_the_output_waits_again(api: Api, output: str) -> None:

@@ -6,6 +6,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from shared.db import transaction
 from shared.services import reviews
+from shared.states import Decision
 from shared.tables.tenant import Tenant
 from tests.browser.conftest import Site, sign_in
 
@@ -53,6 +54,18 @@ def test_an_output_is_rejected_with_rating_tags_and_note(page: Page, tenant: Ten
     expect(page.locator(".history")).to_contain_text("withdraw")
     with transaction() as session:
         assert reviews.waiting(session, tenant.id) == 5
+
+
+def test_a_keys_verdict_is_told_from_a_persons(page: Page, tenant: Tenant) -> None:
+    with transaction() as session:
+        output = reviews.next_output(session, tenant.id, None)
+        assert output is not None
+        by_key = reviews.Reviewer(tenant.id, key_id="key_a")
+        reviews.judge(session, by_key, output.id, reviews.NewVerdict(Decision.APPROVE))
+
+    page.goto(f"/dashboard/review?output={output.id}")
+
+    expect(page.locator(".history")).to_contain_text("approve · by an API key")
 
 
 def test_the_queue_is_worked_through_by_keyboard_alone(page: Page, tenant: Tenant) -> None:
