@@ -166,9 +166,14 @@ class _Texts:
 
 def _example(params: dict[str, Any], text: str) -> dict[str, Any]:
     if params.get("messages"):
+        # Replies of earlier turns are read and not learnt: nobody has judged them here.
+        earlier = [
+            {"role": turn["role"], "content": turn["content"], "weight": 0}
+            for turn in params["messages"]
+        ]
         # The plain template has a space between role and text, which is no part of the reply.
         reply = {"role": "assistant", "content": text.removeprefix(" ")}
-        return {"messages": [*params["messages"], reply]}
+        return {"messages": [*earlier, reply]}
     if isinstance(params.get("prompt"), str):
         return {"prompt": params["prompt"], "completion": text}
     return {"text": text}

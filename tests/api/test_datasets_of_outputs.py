@@ -21,6 +21,12 @@ DATASETS = "/api/v1/datasets"
 REVIEWS = "/api/v1/reviews"
 TEXTS = {"name": "praised", "modality": "text", "options": {"validation": 0, "test": 0}}
 PICTURES = {**TEXTS, "modality": "image", "options": {"size": 16, "validation": 0, "test": 0}}
+CONVERSATION = [
+    {"role": "user", "content": "Hello", "name": "ada"},
+    {"role": "assistant", "content": "Yes?", "refusal": None},
+    {"role": "user", "content": "Go on"},
+]
+"""Whose earlier reply nobody has judged."""
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
@@ -87,7 +93,7 @@ def fill(output: dict[str, Any], content: bytes, **values: Any) -> None:
 def test_approved_texts_become_examples_behind_their_prompts(api: Api, tenant: Tenant) -> None:
     story, chat, plain, bad, _ = made(api, *({"seed": seed} for seed in range(5)))
     ask(story, prompt="Once ")
-    ask(chat, messages=[{"role": "user", "content": "Hello"}])
+    ask(chat, messages=CONVERSATION)
     fill(chat, b" seed 1")
     reviews = [judge(api, each) for each in (story, chat, plain)]
     judge(api, bad, "reject")
@@ -101,7 +107,7 @@ def test_approved_texts_become_examples_behind_their_prompts(api: Api, tenant: T
     rows = {row["text"]: row.get("learnt") for row in texts(tenant, dataset)}
     assert rows == {
         "Once seed 0": [[5, 11]],
-        "user: Hello\nassistant: seed 1\n": [[22, 30]],
+        "user: Hello\nassistant: Yes?\nuser: Go on\nassistant: seed 1\n": [[50, 58]],
         "seed 2": None,
     }
     lines = listed(api, dataset)
