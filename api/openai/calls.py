@@ -17,6 +17,7 @@ from api.auth import caller
 from api.creates import key_of_request, once
 from api.openai import streams
 from api.openai.waiting import NotInTime, cancel, is_forgotten, told_of, wait
+from api.presence import connection
 from api.requests import require_json
 from api.routes.jobs import show_job
 from shared.db import reading, transaction
@@ -55,7 +56,8 @@ def call(endpoint: Endpoint, body: EndpointBody) -> Response:
     """Answer a call of an endpoint, at once or as a stream.
 
     A client that sends `Prefer: respond-async` gets the job (202) when the wait is over; any other
-    gets 503, and the job is cancelled, so that its retry makes no second one.
+    gets 503, and the job is cancelled, so that its retry makes no second one. The wait is over
+    when the client leaves, too.
     """
     require_json()
     to_outputs, key = links.issue(base_url(), caller().tenant_id), key_of_request()
@@ -67,7 +69,7 @@ def call(endpoint: Endpoint, body: EndpointBody) -> Response:
         return streams.answer(endpoint, body, lambda: _submit(endpoint, body), made)
     with waiters.CALLS.take():
         job = _submit(endpoint, body)
-        if wait(job):
+        if wait(job, client=connection()):
             return jsonify(endpoint.answer(made(job)))
     if _ASYNC in request.headers.get("Prefer", ""):
         return _later(job)

@@ -19,6 +19,7 @@ from api import waiters
 from api.creates import key_of_request
 from api.errors import detail_of
 from api.openai.waiting import NotInTime, cancel, is_over, wait
+from api.presence import connection, has_left
 from api.server_sent import ALIVE, respond
 from shared.db import reading
 from shared.endpoint import Delta, Endpoint, Made
@@ -31,8 +32,10 @@ from shared.tables.job import Job
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 1.0
-"""How long without a piece until the ledger is asked whether the job is over."""
+_LOOK_EVERY_S = 0.25
+"""How long without a piece until the ledger is asked whether the job is over, and the client is
+looked for: sooner than one that lost its connection asks again.
+"""
 _LAST_S = 10.0
 """How long a job may take to be over after its last piece."""
 CHUNKS = (
@@ -81,6 +84,7 @@ class _Stream:
         self.model = _model_of(job)
         self.made = made
         self.key = key_of_request()
+        self.client = connection()
         self.each = body.n or 1
         self.outputs = job.total * self.each
         self.sent: dict[int, _Sent] = defaultdict(_Sent)
@@ -103,11 +107,13 @@ class _Stream:
             self.first = next(self.pieces)
             if self.first or is_over(self.job):
                 break
-            is_late = time.monotonic() > give_up_at or waiters.ENDING.is_due
-            if is_late and cancel(self.job, self.key):
+            if self._is_given_up(give_up_at) and cancel(self.job, self.key):
                 raise NotInTime
         if not self.first:
             self.made(self.job)
+
+    def _is_given_up(self, give_up_at: float) -> bool:
+        return time.monotonic() > give_up_at or waiters.ENDING.is_due or has_left(self.client)
 
     def events(self) -> Iterator[str]:
         """The events, until the client has everything."""

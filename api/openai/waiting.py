@@ -2,18 +2,22 @@
 looks.
 """
 
+import logging
 import time
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from api import waiters
+from api.presence import Connection, has_left
 from shared.db import reading, transaction
 from shared.errors import Conflict, Retryable
 from shared.services import idempotency, jobs
 from shared.settings import settings
 from shared.states import FINAL_JOB_STATES
 from shared.tables.job import Job
+
+log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.1
@@ -27,8 +31,10 @@ class NotInTime(Retryable):
     code = "busy"
 
 
-def wait(job: Job, most_s: float | None = None) -> bool:
-    """Whether a job ended in time, before this process is to end. Looks more and more rarely."""
+def wait(job: Job, most_s: float | None = None, client: Connection = None) -> bool:
+    """Whether a job ended in time, before its client left and before this process is to end. Looks
+    more and more rarely.
+    """
     give_up_at = time.monotonic() + (settings().wait_seconds if most_s is None else most_s)
     pause_s = _FIRST_PAUSE_S
     while time.monotonic() < give_up_at and not waiters.ENDING.is_due:
@@ -36,6 +42,9 @@ def wait(job: Job, most_s: float | None = None) -> bool:
         pause_s = min(pause_s * 1.5, _LONGEST_PAUSE_S)
         if is_over(job):
             return True
+        if has_left(client):
+            log.info("the client of job %s left", job.id)
+            return False
     return False
 
 
