@@ -28,7 +28,7 @@ MAX_CUSTOM_ID = 255
 """Most characters of a client's own id of an item."""
 MOST_FAULTS = 100
 _SHOWN_FAULTS = 20
-_PAGE = 1000
+_PAGE = 200
 """Items that are read at once where all of a job are."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

@@ -47,7 +47,9 @@ _INCOMING = text("""
 _EMPTY = text("TRUNCATE incoming")
 
 _CHUNK = 5_000
-"""Items that are queued by one statement."""
+"""Most items that are queued by one statement."""
+_CHUNK_CHARACTERS = 4 * 1024 * 1024
+"""Of their parameters: long ones are queued in smaller chunks, so that memory stays flat."""
 
 _QUEUE = f"""
     added AS (
@@ -140,16 +142,28 @@ def add_step(session: Session, job: Job, step: Step) -> None:
 def _chunks_ahead(items: Iterable[NewItem]) -> Iterator[list[NewItem]]:
     """Items in chunks; the next one is made (and checked) while Postgres takes this one."""
     source = iter(items)
-    chunk = list(islice(source, _CHUNK))
-    if len(chunk) < _CHUNK:
+    chunk, is_last = _chunk(source)
+    if is_last:
         if chunk:
             yield chunk
         return
     with ThreadPoolExecutor(1, "chunk") as pool:
         while chunk:
-            coming = pool.submit(lambda: list(islice(source, _CHUNK)))
+            coming = pool.submit(_chunk, source)
             yield chunk
-            chunk = coming.result()
+            chunk, _ = coming.result()
+
+
+def _chunk(source: Iterator[NewItem]) -> tuple[list[NewItem], bool]:
+    """The next items, and whether they are the last ones."""
+    chunk: list[NewItem] = []
+    size = 0
+    for item in source:
+        chunk.append(item)
+        size += len(item.params)
+        if len(chunk) == _CHUNK or size >= _CHUNK_CHARACTERS:
+            return chunk, False
+    return chunk, True
 
 
 def _rows(items: Iterable[NewItem], first: int) -> Iterator[Row]:
