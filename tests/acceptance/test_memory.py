@@ -1,42 +1,31 @@
-"""Uploads and downloads stream: the API's memory does not grow with a file's size."""
+"""What is large streams: memory grows neither with a file's size nor with a batch's length."""
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from openai import OpenAI
 
 from api.demo.client import Json
+from tests.benchmarks.batch import FAMILY, add_parrot, run_whole
 from tests.benchmarks.installation import Installation, installation
+from tests.benchmarks.memory import API, peaks
 
 MEGABYTE = 1 << 20
 SIZE = 200 * MEGABYTE
 GROWTH = 40 * MEGABYTE
-"""Of all the API's processes together: buffers and what first requests load."""
+"""Of all the API's processes together, or all the workers': buffers and what first requests load.
+"""
+LINES, LINE_BYTES = 5_000, 15_000
 
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Installation]:
-    with installation() as running:
+    with installation(ATELIER_FAMILIES=FAMILY) as running:
+        add_parrot(running.tenant_id)
         yield running
-
-
-def peaks(site: Installation) -> int:
-    """The most memory that the processes of the API have taken so far, in bytes."""
-    children = psutil.Process(site.process.pid).children(recursive=True)
-    serving = [child for child in children if "gunicorn" in " ".join(child.cmdline())]
-    assert len(serving) >= 2
-    return sum(_peak(process.pid) for process in serving)
-
-
-def _peak(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("this kernel does not say what a process has taken")
 
 
 @pytest.fixture
@@ -56,13 +45,13 @@ def test_a_file_of_200_megabytes_goes_up_and_comes_down_in_little_memory(
     headers = {"Authorization": f"Bearer {site.key}"}
     with httpx.Client(base_url=site.address, headers=headers, timeout=120) as http:
         http.get("/v1/files").raise_for_status()
-        before = peaks(site)
+        before = peaks(site, API)
         made = upload(http, large)
         received, digest = download(http, made["id"])
 
     assert made["bytes"] == received == SIZE
     assert digest == made["sha256"]
-    assert peaks(site) - before < GROWTH
+    assert peaks(site, API) - before < GROWTH
 
 
 def test_a_file_of_200_megabytes_comes_in_parts_in_little_memory(
@@ -70,7 +59,7 @@ def test_a_file_of_200_megabytes_comes_in_parts_in_little_memory(
 ) -> None:
     with OpenAI(base_url=f"{site.address}/v1", api_key=site.key, timeout=120) as client:
         client.files.list()
-        before = peaks(site)
+        before = peaks(site, API)
         made = client.uploads.upload_file_chunked(
             file=large, mime_type="application/octet-stream", purpose="user_data"
         )
@@ -79,7 +68,19 @@ def test_a_file_of_200_megabytes_comes_in_parts_in_little_memory(
     assert made.file.bytes == SIZE
     with large.open("rb") as source:
         assert made.file.to_dict()["sha256"] == hashlib.file_digest(source, "sha256").hexdigest()
-    assert peaks(site) - before < GROWTH
+    assert peaks(site, API) - before < GROWTH
+
+
+def test_a_batch_of_5000_long_lines_is_answered_in_little_memory(site: Installation) -> None:
+    padding = " and more" * (LINE_BYTES // len(" and more"))
+    prompts = [f"Prompt {number}{padding}" for number in range(LINES)]
+
+    with OpenAI(base_url=f"{site.address}/v1", api_key=site.key, timeout=120) as client:
+        run_whole(site, client, ["Hello"] * 100)
+        course = run_whole(site, client, prompts)
+
+    assert course.api_growth_mib * MEGABYTE < GROWTH
+    assert course.workers_growth_mib * MEGABYTE < GROWTH
 
 
 def upload(http: httpx.Client, path: Path) -> Json:

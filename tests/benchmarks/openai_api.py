@@ -1,12 +1,10 @@
 """The OpenAI-compatible API under load. One line of JSON; run: python -m
-tests.benchmarks.openai_api
+tests.benchmarks.openai_api (a batch has one of its own: tests.benchmarks.batch)
 
 * first_token_extra_ms: p50 and p95 of a streamed call on an idle system until its first token,
   less what the model itself takes for it
 * stream_64: streams at once; their longest pause between two events, the connections to the
   database that they held, and the API's threads after all clients left in the middle
-* batch_50k_s: from the upload of 50,000 requests until they are in progress, and until the API
-  answered; the growth of the API's memory in MiB, and what its answers took meanwhile
 """
 
 import json
@@ -14,7 +12,6 @@ import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -141,46 +138,6 @@ def threads_of(processes: list[psutil.Process]) -> int:
     return sum(one.num_threads() for one in processes)
 
 
-def memory_mib(processes: list[psutil.Process]) -> float:
-    return sum(one.memory_info().rss for one in processes) / 2**20
-
-
-def batch_of_50k(on: Installation, client: OpenAI, folder: Path) -> dict[str, Any]:
-    """Upload 50,000 requests and wait until they run."""
-    path = folder / "batch.jsonl"
-    body = {"model": "stories", "prompt": "Once upon a time", "max_tokens": 1}
-    with path.open("w") as lines:
-        for number in range(50_000):
-            line = {"custom_id": f"request-{number}", "method": "POST", "url": "/v1/completions"}
-            lines.write(json.dumps(line | {"body": body}) + "\n")
-    api = api_processes(on)
-    before = memory_mib(api)
-    began = time.perf_counter()
-    file = client.files.create(file=path, purpose="batch")
-    uploaded_s = time.perf_counter() - began
-    batch = client.batches.create(
-        input_file_id=file.id, endpoint="/v1/completions", completion_window="24h"
-    )
-    accepted_s = time.perf_counter() - began
-    answers = []
-    while batch.status == "validating":
-        asked = time.perf_counter()
-        batch = client.batches.retrieve(batch.id)
-        answers.append(1000 * (time.perf_counter() - asked))
-        time.sleep(0.05)
-    in_progress_s = time.perf_counter() - began
-    grown = memory_mib(api) - before
-    client.batches.cancel(batch.id)
-    assert batch.status == "in_progress", batch
-    return {
-        "uploaded_s": round(uploaded_s, 2),
-        "accepted_s": round(accepted_s, 2),
-        "in_progress_s": round(in_progress_s, 2),
-        "api_growth_mib": round(grown, 1),
-        "answers_p99_ms": round(percentile(answers, 0.99), 1),
-    }
-
-
 def main() -> None:
     with installation(ATELIER_FAMILIES="tests.families.stand_in") as on:
         add_stand_in(on.tenant_id)
@@ -196,7 +153,6 @@ def main() -> None:
                 "p95": round(percentile(calls, 0.95) - own, 1),
             },
             "stream_64": streams_at_once(on, client),
-            "batch_50k_s": batch_of_50k(on, client, Path(on.home)),
         }
         client.close()
     print(json.dumps(found))
