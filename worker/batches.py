@@ -11,13 +11,22 @@ from operator import attrgetter
 from sqlalchemy.orm import Session
 
 from shared.db import reading, transaction
+from shared.endpoint import Endpoint
 from shared.endpoints import endpoint
-from shared.errors import Invalid, TooLarge
+from shared.errors import Invalid
 from shared.services import batches, files, jobs, models
-from shared.services.items import Fault, InvalidItems, check_items
+from shared.services.items import Fault, InvalidItems, check_items, within
 from shared.services.ledger.accept import NewItem
 from shared.services.ledger.claim import Claimed
-from shared.services.lines import Read, Requests, first_model, lines_of, native, wanted
+from shared.services.lines import (
+    Read,
+    Requests,
+    first_model,
+    lines_of,
+    native,
+    no_lines,
+    wanted,
+)
 from shared.services.quotas import check_room
 from shared.states import Lane, Stage
 from shared.storage import storage
@@ -42,24 +51,25 @@ def validate(item: Claimed, lease: Lease) -> Conclude:
     lease.enter(Stage.LOAD)
     with transaction() as session:
         job = jobs.get(session, item.tenant_id, item.job_id)
-        file = files.held(session, item.tenant_id, str(job.input_file_id), param="input_file")
+        field = "input_file" if job.endpoint is None else "input_file_id"
+        file = files.held(session, item.tenant_id, str(job.input_file_id), param=field)
     checked = _Checked()
     try:
         model, version, read = _reader(job, file, lease)
         most = MAX_LINES if job.endpoint is None else MAX_REQUESTS
         with storage().open(file.key) as source:
-            lines = wanted(lines_of(source, lease.check), most, read)
+            lines = wanted(lines_of(source, lease.check), most, read, field)
             for new in check_items(lines, job.kind, model, version):
                 checked.add(new)
         if checked.count == 0:
-            raise Invalid("input_file: it has no lines", param="input_file")
+            raise no_lines(field)
         with reading() as session:
             # Over a limit, the file waits until there is room.
             check_room(session, item.tenant_id, checked.count)
     except InvalidItems as error:
         faults = error.faults
         return lambda session: batches.refuse(session, item.job_id, faults)
-    except (Invalid, TooLarge) as error:
+    except Invalid as error:
         fault = Fault(Invalid(error.message, param=error.param))
         return lambda session: batches.refuse(session, item.job_id, [fault])
 
@@ -77,18 +87,25 @@ def _reader(job: Job, file: File, lease: Lease) -> tuple[Model, ModelVersion, Re
         return model, version, native
     served = endpoint(job.endpoint)
     with storage().open(file.key) as source:
-        name = first_model(lines_of(source, lease.check))
-    with reading() as session:
-        try:
-            model, version = models.resolve(session, job.tenant_id, name)
-        except models.ModelNotFound as error:
-            raise Invalid(error.message, param="model") from None
-    if model.modality != served.modality:
-        raise Invalid(
-            f"model: {name!r} makes {model.modality}, {served.path} gives {served.modality}",
-            param="model",
-        )
+        number, name = first_model(lines_of(source, lease.check))
+    try:
+        model, version = _resolved(job, served, name)
+    except (Invalid, models.ModelNotFound) as error:
+        raise InvalidItems([Fault(within(f"line {number}", error), number)]) from None
     return model, version, Requests(served, name, version.config)
+
+
+def _resolved(job: Job, served: Endpoint, name: str) -> tuple[Model, ModelVersion]:
+    """The model of this name. Raises ModelNotFound, or Invalid when it is of another kind."""
+    with reading() as session:
+        found = models.resolve(session, job.tenant_id, name, param="body.model")
+    if found[0].modality != served.modality:
+        raise Invalid(
+            f"body.model: {name!r} makes {found[0].modality}, {served.path} gives "
+            f"{served.modality}",
+            param="body.model",
+        )
+    return found
 
 
 class _Checked:

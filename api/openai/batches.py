@@ -81,9 +81,9 @@ class BatchFault(BaseModel):
     """What is wrong with a line of the input file."""
 
     code: str
-    line: int | None
+    line: int | None = Field(description="Null where no line is at fault but the whole.")
     message: str
-    param: str | None
+    param: str | None = Field(description="The field at fault, within its line: `body.model`.")
 
 
 class BatchFaults(BaseModel):
@@ -180,7 +180,14 @@ def _errors(job: Job) -> BatchFaults | None:
     faults = (job.error or {}).get("faults")
     if faults is None:
         return None
-    return BatchFaults(data=[BatchFault.model_validate(fault) for fault in faults])
+    return BatchFaults(data=[_fault(fault) for fault in faults])
+
+
+def _fault(told: dict[str, Any]) -> BatchFault:
+    """A fault, its field named within its line, which is told beside it."""
+    line, param = f"line {told['line']}", told["param"] or ""
+    within_line = param.removeprefix(line).removeprefix(".")
+    return BatchFault.model_validate({**told, "param": within_line or None})
 
 
 def _usage(told: dict[str, Any] | None) -> BatchUsage | None:

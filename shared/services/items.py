@@ -7,7 +7,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 from sqlalchemy import ColumnElement, select
@@ -30,6 +30,8 @@ MOST_FAULTS = 100
 _SHOWN_FAULTS = 20
 _PAGE = 200
 """Items that are read at once where all of a job are."""
+
+_Fault = TypeVar("_Fault", bound=Permanent)
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """What PostgreSQL cannot store: NUL, and halves of surrogate pairs."""
@@ -173,7 +175,7 @@ def _holds_nul(told: str) -> bool:
     return _NUL_IN_JSON in told and _NUL_IN_JSON in told.replace("\\\\", "")
 
 
-def within(where: str, error: Invalid) -> Invalid:
+def within(where: str, error: _Fault) -> _Fault:
     """The same fault, said of a field below another one."""
     param = f"{where}.{error.param}" if error.param else where
     return type(error)(f"{where}.{error.message}", param=param)

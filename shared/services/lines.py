@@ -70,7 +70,7 @@ class _FileItems:
         self._source = source
         self._count = sum(1 for _ in self._lines())
         if self._count == 0:
-            raise Invalid("input_file: it has no lines", param="input_file")
+            raise no_lines("input_file")
         if self._count > MAX_ITEMS:
             raise _too_long()
 
@@ -78,7 +78,7 @@ class _FileItems:
         return self._count
 
     def __iter__(self) -> Iterator[Wanted | Fault]:
-        return wanted(self._lines(), MAX_ITEMS, native)
+        return wanted(self._lines(), MAX_ITEMS, native, "input_file")
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
         self._source.seek(0)
@@ -93,11 +93,14 @@ def _too_long() -> Invalid:
     )
 
 
-def wanted(lines: Iterable[tuple[int, bytes]], most: int, read: Read) -> Iterator[Wanted | Fault]:
-    """The items of a JSONL file. Raises TooLarge past `most` lines."""
-    for number, line in lines:
-        if number > most:
-            raise TooLarge(f"input_file: more than {most} lines", param="input_file")
+def wanted(
+    lines: Iterable[tuple[int, bytes]], most: int, read: Read, field: str
+) -> Iterator[Wanted | Fault]:
+    """The items of the JSONL file that `field` names. Raises InvalidItems past `most` of them."""
+    for count, (number, line) in enumerate(lines, 1):
+        if count > most:
+            error = TooLarge(f"{field}: more than {most} lines that are not blank", param=field)
+            raise InvalidItems([Fault(error, number)])
         try:
             yield read(_object(line), number)
         except Invalid as error:
@@ -168,21 +171,34 @@ class Requests:
             raise invalid(error, "body") from None
 
 
-def first_model(lines: Iterable[tuple[int, bytes]]) -> str:
-    """The model that the first request of a batch's input file names. Raises InvalidItems or
-    Invalid when none does.
+def first_model(lines: Iterable[tuple[int, bytes]]) -> tuple[int, str]:
+    """The model that the first request of a batch's input file names, and its line. Raises
+    InvalidItems or Invalid when none does.
     """
     faults: list[Fault] = []
     for number, line in lines:
         try:
-            return str(_required(_required(_object(line), "body", dict), "model", str))
+            return number, _model_of(_object(line))
         except Invalid as error:
             faults.append(Fault(_at(number, error), number))
         if len(faults) == MOST_FAULTS:
             break
     if faults:
         raise InvalidItems(faults)
-    raise Invalid("input_file: it has no lines", param="input_file")
+    raise no_lines("input_file_id")
+
+
+def _model_of(request: dict[str, Any]) -> str:
+    body = _required(request, "body", dict)
+    try:
+        return str(_required(body, "model", str))
+    except Invalid as error:
+        raise within("body", error) from None
+
+
+def no_lines(field: str) -> Invalid:
+    """What is wrong with an empty file that `field` names."""
+    return Invalid(f"{field}: it has no lines", param=field)
 
 
 def _custom_id(value: dict[str, Any]) -> str | None:

@@ -144,26 +144,28 @@ def test_files_as_they_come_are_read(client: OpenAI, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("content", "faults"),
     [
-        (jsonl(GOOD, line("a")), [(2, "line 2.custom_id")]),
-        (jsonl(GOOD, line("b", model="other")), [(2, "line 2.body.model")]),
-        (jsonl(GOOD, line("b", CHAT)), [(2, "line 2.url")]),
-        (jsonl(line("a", model="none")), [(None, "model")]),
-        (jsonl(GOOD, {**line("b"), "method": "GET"}), [(2, "line 2.method")]),
-        (jsonl(GOOD, {**line("b"), "more": 1}), [(2, "line 2.more")]),
-        (jsonl({"custom_id": "a"}), [(1, "line 1.body")]),
-        (jsonl(GOOD, {**line("b"), "custom_id": 3}), [(2, "line 2.custom_id")]),
-        (jsonl(GOOD, line("b", temperature=9)), [(2, "line 2.body.temperature")]),
-        (jsonl(GOOD, line("b", prompt=["a", "b"])), [(2, "line 2.body.prompt")]),
-        (jsonl(GOOD, line("b", stream=True)), [(2, "line 2.body.stream")]),
-        (jsonl(GOOD) + b"\n[1]\n{]\n\xff\xfe\n", [(3, "line 3"), (4, "line 4"), (5, "line 5")]),
-        (b"\n \n", [(None, "input_file")]),
-        (jsonl(GOOD) + b'{"custom_id": "b", "n": ' + b"1" * 5000 + b"}", [(2, "line 2")]),
+        (jsonl(GOOD, line("a")), [(2, "custom_id")]),
+        (jsonl(GOOD, line("b", model="other")), [(2, "body.model")]),
+        (jsonl(GOOD, line("b", CHAT)), [(2, "url")]),
+        (b"\n" + jsonl(line("a", model="none")), [(2, "body.model")]),
+        (jsonl(line("a", model=None)), [(1, "body.model")]),
+        (jsonl(GOOD, {**line("b"), "method": "GET"}), [(2, "method")]),
+        (jsonl(GOOD, {**line("b"), "more": 1}), [(2, "more")]),
+        (jsonl({"custom_id": "a"}), [(1, "body")]),
+        (jsonl(GOOD, {**line("b"), "custom_id": 3}), [(2, "custom_id")]),
+        (jsonl(GOOD, line("b", temperature=9)), [(2, "body.temperature")]),
+        (jsonl(GOOD, line("b", prompt=["a", "b"])), [(2, "body.prompt")]),
+        (jsonl(GOOD, line("b", stream=True)), [(2, "body.stream")]),
+        (jsonl(GOOD) + b"\n[1]\n{]\n\xff\xfe\n", [(3, None), (4, None), (5, None)]),
+        (b"\n \n", [(None, "input_file_id")]),
+        (jsonl(GOOD) + b'{"custom_id": "b", "n": ' + b"1" * 5000 + b"}", [(2, None)]),
     ],
     ids=[
         "a custom_id twice",
         "two models",
         "another endpoint",
         "no such model",
+        "no model",
         "another method",
         "an unknown field",
         "no body",
@@ -177,7 +179,7 @@ def test_files_as_they_come_are_read(client: OpenAI, content: bytes) -> None:
     ],
 )
 def test_a_bad_file_fails_whole_and_every_bad_line_is_named(
-    client: OpenAI, content: bytes, faults: list[tuple[int | None, str]]
+    client: OpenAI, content: bytes, faults: list[tuple[int | None, str | None]]
 ) -> None:
     batch = ended(client, submit(client, content))
 
@@ -189,6 +191,32 @@ def test_a_bad_file_fails_whole_and_every_bad_line_is_named(
     assert all(each.code and each.message for each in batch.errors.data)
     assert batch.request_counts is not None
     assert batch.request_counts.total == 0
+
+
+def test_a_model_that_is_not_there_is_told_as_openai_tells_it(client: OpenAI) -> None:
+    batch = ended(client, submit(client, jsonl(line("a", model="none"))))
+
+    assert batch.errors is not None
+    assert batch.errors.data is not None
+    (fault,) = batch.errors.data
+    assert (fault.code, fault.line, fault.param) == ("model_not_found", 1, "body.model")
+    assert fault.message == "line 1.body.model: no model 'none'"
+
+
+def test_a_line_too_many_is_named_and_blank_lines_are_not_counted(
+    client: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.batches.MAX_REQUESTS", 2)
+    most = [line("a"), line("b")]
+
+    fits = ended(client, submit(client, b"\n\n" + jsonl(*most)))
+    long = ended(client, submit(client, b"\n\n" + jsonl(*most, line("c"))))
+
+    assert (fits.status, long.status) == ("completed", "failed")
+    assert long.errors is not None
+    assert long.errors.data is not None
+    (fault,) = long.errors.data
+    assert (fault.code, fault.line, fault.param) == ("too_large", 5, "input_file_id")
 
 
 @pytest.mark.parametrize(
