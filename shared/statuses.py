@@ -40,8 +40,10 @@ _TUNING: dict[JobState, TuningStatus] = {
 
 def batch_status(job: Job, state: JobState) -> str:
     """What a batch in this state is called: it has failed only where no result files were written;
-    requests that fail are told in its error file.
+    requests that fail are told in its error file. Once cancelled it is `cancelling` to its end.
     """
+    if state is JobState.FINALIZING and job.cancelled > 0:
+        return "cancelling"
     if state is JobState.FAILED:
         return "failed" if job.error_file_id is None else "completed"
     return _BATCH[state]

@@ -164,7 +164,7 @@ def _show(job: Job, times: dict[str, datetime]) -> BatchAnswer:
         created_at=seconds(job.created_at),
         in_progress_at=when(JobState.QUEUED),
         expires_at=seconds_or_none(job.deadline),
-        finalizing_at=when(JobState.FINALIZING),
+        finalizing_at=None if job.cancelled > 0 else when(JobState.FINALIZING),
         completed_at=ended if status == "completed" else None,
         failed_at=ended if status == "failed" else None,
         expired_at=ended if status == "expired" else None,

@@ -53,12 +53,16 @@ class TestEnded:
         run_a_few(monkeypatch)
 
         told = ok(api.post(f"{BATCHES}/{batch['id']}/cancel"))
+        stopping = ok(api.get(f"/api/v1/jobs/{batch['id']}"))
+        listed = ok(api.get(BATCHES))["data"]
         run_queued()
 
-        assert told["status"] in {"cancelling", "finalizing"}
+        assert (told["status"], stopping["state"]) == ("cancelling", "finalizing")
+        assert [each["status"] for each in listed] == ["cancelling"]
         ended = look(api, batch)
         assert ended["status"] == "cancelled"
         assert ended["cancelling_at"] <= ended["cancelled_at"]
+        assert (told["finalizing_at"], ended["finalizing_at"]) == (None, None)
         assert ended["request_counts"] == {"total": 20, "completed": 16, "failed": 0}
         assert len(lines(api, ended["output_file_id"])) == 16
         codes = {each["error"]["code"] for each in lines(api, ended["error_file_id"])}
