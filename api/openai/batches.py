@@ -66,7 +66,9 @@ class BatchBody(BaseModel):
         },
     )
 
-    input_file_id: str = Field(description="A JSONL file of up to 50,000 requests for one model.")
+    input_file_id: str = Field(
+        description="A JSONL file of the purpose `batch`: 50,000 requests for one model, 200 MB."
+    )
     endpoint: str = Field(description="`/v1/chat/completions`, `/v1/completions`, …")
     completion_window: str = Field(
         description="What has not started by then expires: `24h`, or from minutes (`30m`) to `7d`."

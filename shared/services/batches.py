@@ -25,8 +25,14 @@ from shared.services.quotas import check_room
 from shared.services.submissions import Common, new_job
 from shared.services.webhooks import announce
 from shared.states import EventLevel, JobState, Lane, Step
+from shared.tables.file import File
 from shared.tables.job import Event, Job
 from shared.tables.model import Model, ModelVersion
+
+PURPOSE = "batch"
+"""Of the files that may be a batch's input."""
+MAX_BYTES = 200 * 1024 * 1024
+"""Of a batch's input file."""
 
 REFUSED = "invalid_input_file"
 """Code of the error of a job whose input file was refused."""
@@ -52,9 +58,10 @@ def create(
 ) -> Job:
     """Accept a file of requests to an endpoint. Hint lane `light` after the commit.
 
-    Which model they are for is known once they are read. Raises NotFound.
+    Which model they are for is known once they are read. Raises NotFound, or Invalid when the file
+    is not for that.
     """
-    files.hold(session, common.tenant_id, input_file_id, param="input_file_id")
+    _check_input(files.hold(session, common.tenant_id, input_file_id, param="input_file_id"))
     room = check_room(session, common.tenant_id, 1, common.key_id)
     job = new_job(
         common,
@@ -69,6 +76,22 @@ def create(
     add_step(session, job, Step.VALIDATE)
     admit(session, job, room)
     return job
+
+
+def _check_input(file: File) -> None:
+    field = "input_file_id"
+    if file.purpose != PURPOSE:
+        raise Invalid(
+            f"{field}: this file was uploaded with the purpose {file.purpose!r}; upload it with "
+            f"{PURPOSE!r}",
+            param=field,
+        )
+    if file.bytes > MAX_BYTES:
+        raise Invalid(
+            f"{field}: the file has {file.bytes} bytes and a batch takes up to {MAX_BYTES}; split "
+            "it, or submit it as a job of /api/v1/jobs",
+            param=field,
+        )
 
 
 def get(session: Session, tenant_id: str, id_: str) -> Job:

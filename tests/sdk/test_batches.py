@@ -10,7 +10,7 @@ import pytest
 from openai import OpenAI
 from openai.types import Batch
 
-from tests.ledger import assert_sound
+from tests.ledger import assert_sound, execute
 from tests.waiting import until
 
 CHAT = "/v1/chat/completions"
@@ -238,6 +238,32 @@ def test_a_bad_batch_is_refused_at_once(client: OpenAI, change: dict[str, Any], 
     assert refused.value.status_code in {400, 404}
     assert refused.value.param == param
     assert list(client.batches.list()) == []
+
+
+@pytest.mark.parametrize("purpose", ["fine-tune", "user_data"])
+def test_only_a_file_for_batches_makes_a_batch(client: OpenAI, purpose: Any) -> None:
+    file = client.files.create(file=("a.jsonl", jsonl(GOOD)), purpose=purpose)
+
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.batches.create(input_file_id=file.id, endpoint=COMPLETIONS, completion_window="24h")
+
+    assert refused.value.param == "input_file_id"
+    assert purpose in str(refused.value)
+    assert list(client.batches.list()) == []
+
+
+def test_a_file_of_more_than_200_megabytes_makes_no_batch(client: OpenAI) -> None:
+    most = 200 * 1024 * 1024
+    file = client.files.create(file=("batch.jsonl", jsonl(GOOD)), purpose="batch")
+    asked: Any = {"endpoint": COMPLETIONS, "completion_window": "24h", "input_file_id": file.id}
+
+    execute(f"UPDATE files SET bytes = {most + 1}")
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.batches.create(**asked)
+    execute(f"UPDATE files SET bytes = {most}")
+
+    assert refused.value.param == "input_file_id"
+    assert ended(client, client.batches.create(**asked)).status == "completed"
 
 
 def test_batches_are_listed_and_no_other_jobs(client: OpenAI) -> None:
