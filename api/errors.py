@@ -12,7 +12,15 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTo
 
 from api import requests
 from api.requests import require_json
-from shared.errors import AtelierError, Invalid, Permanent, Retryable, TooLarge, is_disk_full
+from shared.errors import (
+    AtelierError,
+    Invalid,
+    Permanent,
+    Retryable,
+    TooLarge,
+    is_disk_full,
+    type_of,
+)
 from shared.services.invalid import invalid
 
 log = logging.getLogger(__name__)
@@ -42,15 +50,11 @@ class ErrorAnswer(BaseModel):
 
 def detail_of(error: AtelierError) -> dict[str, Any]:
     """An error as it stands in an answer."""
-    return _detail(error.status, error.message, error.code, error.param).model_dump()
+    return error.detail
 
 
 def _detail(status: int, message: str, code: str, param: str | None) -> ErrorDetail:
-    type_ = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return ErrorDetail(message=message, type=type_, param=param, code=code)
-
-
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    return ErrorDetail(message=message, type=type_of(status), param=param, code=code)
 
 
 _ENDS_THE_SAME = {"generation_failed", "budget_spent"}

@@ -6,6 +6,7 @@ failures.
 """
 
 import errno
+from typing import Any
 
 
 class AtelierError(Exception):
@@ -23,6 +24,24 @@ class AtelierError(Exception):
     @property
     def message(self) -> str:
         return str(self.args[0])
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """It as clients are told of it."""
+        return {
+            "message": self.message,
+            "type": type_of(self.status),
+            "param": self.param,
+            "code": self.code,
+        }
+
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+def type_of(status: int) -> str:
+    """What an error of an answer of this status is called."""
+    return _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
 
 
 class Retryable(AtelierError):
@@ -94,6 +113,12 @@ class KeyInFlight(Permanent):
 
     code = "idempotency_key_in_flight"
     status = 409
+
+
+class ItemFailed(AtelierError):
+    """The item failed."""
+
+    code = "generation_failed"
 
 
 class UnsafeContent(Permanent):

@@ -60,13 +60,13 @@ def _line(
         content=lambda output: read(output.key),
         url=lambda output: _url(job, output),
     )
-    response = {
-        "status_code": 200,
-        "request_id": job.request_id,
-        "body": served.answer(made),
-    }
+    return _answered(job, item, 200, served.answer(made))
+
+
+def _answered(job: Job, item: Item, status: int, body: dict[str, Any]) -> dict[str, Any]:
+    response = {"status_code": status, "request_id": job.request_id, "body": body}
     return {
-        "id": made.id,
+        "id": _request_id(item),
         "custom_id": item.custom_id,
         "response": response,
         "error": None,
@@ -99,7 +99,7 @@ def _describe(output: Output) -> dict[str, Any]:
     return told
 
 
-_CODES = {ItemState.CANCELLED: "batch_cancelled", ItemState.EXPIRED: "batch_expired"}
+_NEVER_RAN = {ItemState.CANCELLED: "batch_cancelled", ItemState.EXPIRED: "batch_expired"}
 
 
 def error_lines(session: Session, job: Job, lease: Lease) -> Iterator[str]:
@@ -113,18 +113,20 @@ def error_lines(session: Session, job: Job, lease: Lease) -> Iterator[str]:
             }
             line = {"custom_id": item.custom_id, "item": item.seq, "error": error}
         else:
-            line = _request_error(item)
+            line = _undone_request(job, item)
         yield json.dumps(line, ensure_ascii=False)
 
 
-def _request_error(item: Item) -> dict[str, Any]:
-    error = item.error or {
-        "code": _CODES.get(ItemState(item.state), "batch_failed"),
-        "message": f"This request was {item.state} before it was done.",
-    }
+def _undone_request(job: Job, item: Item) -> dict[str, Any]:
+    """What failed has the answer that a single call would have had; what never ran has none."""
+    code = _NEVER_RAN.get(ItemState(item.state))
+    if code is None:
+        failed = items.failure_of(item)
+        return _answered(job, item, failed.status, {"error": failed.detail})
+    message = f"This request was {item.state} before it was done."
     return {
         "id": _request_id(item),
         "custom_id": item.custom_id,
         "response": None,
-        "error": {"code": error["code"], "message": error["message"]},
+        "error": {"code": code, "message": message},
     }

@@ -23,7 +23,7 @@ from api.routes.jobs import show_job
 from shared.db import reading, transaction
 from shared.endpoint import Endpoint, EndpointBody, Made
 from shared.endpoints.sampling import SamplingBody
-from shared.errors import AtelierError, Conflict, Invalid
+from shared.errors import Conflict, Invalid
 from shared.links import Links
 from shared.queues import hint
 from shared.services import idempotency, items, jobs, models, outputs, submissions
@@ -44,12 +44,6 @@ class Cancelled(Conflict):
     """
 
     code = "cancelled"
-
-
-class ItemFailed(AtelierError):
-    """The item failed."""
-
-    code = "generation_failed"
 
 
 def call(endpoint: Endpoint, body: EndpointBody) -> Response:
@@ -135,7 +129,7 @@ def _made(job: Job, body: EndpointBody, to_outputs: Links, key: str | None) -> M
             # By an equal request whose time was up, which forgot the key; or by somebody else.
             raise NotInTime if is_forgotten(session, ended, key) else Cancelled
     if undone is not None:
-        raise as_sent(_failure(undone.state, undone.error or {}), body.names(undone.seq))
+        raise as_sent(items.failure_of(undone), body.names(undone.seq))
     return Made(
         id=ended.id,
         created=int(ended.created_at.timestamp()),
@@ -149,10 +143,3 @@ def _made(job: Job, body: EndpointBody, to_outputs: Links, key: str | None) -> M
 def _by_item(made: Sequence[tuple[Any, Any]]) -> list[tuple[Any, list[Any]]]:
     grouped = groupby(made, key=lambda pair: pair[0])
     return [(item, [output for _, output in pairs]) for item, pairs in grouped]
-
-
-def _failure(state: str, error: dict[str, Any]) -> ItemFailed:
-    failed = ItemFailed(error.get("message", f"The item was {state}."), param=error.get("param"))
-    if error.get("code") not in {None, "internal", "crashed"}:
-        failed.status, failed.code = 400, error["code"]
-    return failed

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from shared import catalog
-from shared.errors import Invalid, Permanent
+from shared.errors import Invalid, ItemFailed, Permanent
 from shared.family import ItemParams
 from shared.services.invalid import as_sent, invalid
 from shared.services.ledger.accept import NewItem
@@ -203,6 +203,18 @@ def undone_items(session: Session, job: Job, page_size: int = _PAGE) -> Iterator
     """A job's items that are not done, in input order. Memory stays flat."""
     for items in _pages(session, job, Item.state != ItemState.DONE, page_size):
         yield from items
+
+
+def failure_of(item: Item) -> ItemFailed:
+    """Why an item is not done, as whoever waits for it is told: the fault is ours, or that of what
+    was asked.
+    """
+    error = item.error or {}
+    message = error.get("message", f"The item was {item.state}.")
+    failed = ItemFailed(message, param=error.get("param"))
+    if error.get("code") not in {None, "internal", "crashed"}:
+        failed.status, failed.code = 400, error["code"]
+    return failed
 
 
 def _pages(

@@ -8,6 +8,7 @@ import pytest
 from shared.states import Lane
 from tests.api.client import Api, ok, refused, run_queued
 from tests.ledger import assert_sound, execute
+from tests.settings import forget_settings
 from worker.runner import drain
 from worker.sweeper import sweep_once
 
@@ -42,6 +43,10 @@ def run_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
         drain(Lane.TEXT)
 
 
+def _break(*_: Any) -> None:
+    raise RuntimeError("broken")
+
+
 class TestEnded:
     def test_a_cancelled_batch_keeps_what_is_done_and_lists_the_rest(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
@@ -65,8 +70,9 @@ class TestEnded:
         assert (told["finalizing_at"], ended["finalizing_at"]) == (None, None)
         assert ended["request_counts"] == {"total": 20, "completed": 16, "failed": 0}
         assert len(lines(api, ended["output_file_id"])) == 16
-        codes = {each["error"]["code"] for each in lines(api, ended["error_file_id"])}
-        assert codes == {"batch_cancelled"}
+        undone = lines(api, ended["error_file_id"])
+        assert {each["error"]["code"] for each in undone} == {"batch_cancelled"}
+        assert {each["response"] for each in undone} == {None}
         assert_sound()
 
     def test_a_batch_cancelled_before_its_file_is_read_has_nothing(self, api: Api) -> None:
@@ -95,9 +101,30 @@ class TestEnded:
         assert (ended["status"], ended["completion_window"]) == ("expired", "30m")
         assert ended["expired_at"] is not None
         assert len(lines(api, ended["output_file_id"])) == 16
-        codes = {each["error"]["code"] for each in lines(api, ended["error_file_id"])}
-        assert codes == {"batch_expired"}
+        undone = lines(api, ended["error_file_id"])
+        assert {each["error"]["code"] for each in undone} == {"batch_expired"}
+        assert {each["response"] for each in undone} == {None}
         assert_sound()
+
+    def test_what_fails_in_every_attempt_is_told_as_a_call_would_be(
+        self, api: Api, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ATELIER_MAX_ATTEMPTS", "1")
+        forget_settings()
+        monkeypatch.setattr("worker.text.causal_lm.family.generate", _break)
+        batch = submit(api, 1)
+
+        run_queued()
+
+        (line,) = lines(api, look(api, batch)["error_file_id"])
+        assert line["error"] is None
+        assert line["response"]["status_code"] == 500
+        assert line["response"]["body"]["error"] == {
+            "message": "RuntimeError: broken",
+            "type": "server_error",
+            "param": None,
+            "code": "generation_failed",
+        }
 
     def test_the_same_key_makes_one_batch(self, api: Api) -> None:
         file = ok(api.upload(b"{}"))

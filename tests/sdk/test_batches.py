@@ -108,9 +108,13 @@ def test_a_request_that_fails_stands_in_the_error_file(client: OpenAI) -> None:
     assert batch.request_counts.to_dict() == {"total": 2, "completed": 1, "failed": 1}
     assert [each["custom_id"] for each in lines_of(client, batch.output_file_id)] == ["good"]
     (bad,) = lines_of(client, batch.error_file_id)
-    assert (bad["custom_id"], bad["response"]) == ("bad", None)
-    assert bad["error"]["code"] == "invalid_value"
-    assert "context" in bad["error"]["message"]
+    assert (bad["custom_id"], bad["error"]) == ("bad", None)
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(**line("bad", prompt=long)["body"])
+    assert bad["response"]["status_code"] == refused.value.status_code
+    assert bad["response"]["body"]["error"] == refused.value.body
+    assert bad["response"]["body"]["error"]["code"] == "invalid_value"
+    assert "context" in bad["response"]["body"]["error"]["message"]
 
 
 def test_a_batch_of_which_all_fail_has_completed_without_an_output_file(client: OpenAI) -> None:
