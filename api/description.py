@@ -11,6 +11,7 @@ from flask_openapi import OpenAPI
 from pydantic import BaseModel
 
 from api.addresses import base_url
+from api.auth import PUBLIC
 
 Json = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
@@ -134,6 +135,9 @@ def _schemas_of(model: type[BaseModel]) -> dict[str, Json]:
 def _complete_operation(operation: Json, method: str, path: str, view: Any) -> None:
     operation["operationId"] = view.__name__
     access = getattr(view, "access", None)
+    if access == PUBLIC:
+        # The library gives every operation of a blueprint what most of them need.
+        operation.pop("security", None)
     if isinstance(access, frozenset):
         needed = " or ".join(f"`{scope}`" for scope in sorted(access))
         said = operation.get("description", "")

@@ -7,7 +7,7 @@ import pytest
 
 from shared.tables.tenant import Tenant
 from tests.api.client import Api, ok
-from tests.api.furnishing import furnish
+from tests.api.furnishing import FAMILIES, furnish
 from tests.settings import forget_settings
 
 FIRST = {
@@ -27,6 +27,7 @@ FIRST = {
 def furnished(api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Api:
     """A client of an installation that has what the examples name, and no worker."""
     monkeypatch.setenv("ATELIER_WAIT_SECONDS", "0.1")
+    monkeypatch.setenv("ATELIER_FAMILIES", FAMILIES)
     forget_settings()
     furnish(api, tenant.id)
     return api
