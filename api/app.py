@@ -17,6 +17,7 @@ from api.openai import (
     files,
     fine_tuning,
     images,
+    unserved,
     uploads,
 )
 from api.openai import models as openai_models
@@ -64,6 +65,7 @@ BLUEPRINTS = (
     images.blueprint,
     fine_tuning.blueprint,
     openai_models.blueprint,
+    unserved.blueprint,
     datasets.blueprint,
     jobs.blueprint,
     items.blueprint,

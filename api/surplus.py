@@ -4,7 +4,8 @@ A route with a model of its query or body is checked by its model; here stand th
 what no model sees: a field of a query that is given more than once.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from flask import Flask, current_app, request
 
@@ -12,6 +13,14 @@ from api.auth import access_of
 from api.queries import lists_of
 from shared.errors import Invalid
 from shared.services.invalid import UnknownField
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def takes_anything(view: View) -> View:
+    """Marks a route that looks at nothing of what is sent, because it does nothing with it."""
+    view.takes_anything = True  # type: ignore[attr-defined]
+    return view
 
 
 def add_to(app: Flask) -> None:
@@ -24,7 +33,10 @@ def _refuse_surplus() -> None:
         access_of(current_app, request.endpoint), frozenset
     ):
         return
-    taken = current_app.view_functions[request.endpoint].__annotations__
+    view = current_app.view_functions[request.endpoint]
+    if getattr(view, "takes_anything", False):
+        return
+    taken = view.__annotations__
     if "query" in taken:
         _refuse_repeated(lists_of(taken["query"]))
     else:

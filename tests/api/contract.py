@@ -32,6 +32,9 @@ _MEANING = ["400", "413", "422"]
 used before, no schema can say.
 """
 
+_UNSERVED = "^/v1/(audio|images/edits|images/variations|moderations|responses|videos)"
+"""What no model here serves is refused, whatever is sent."""
+
 _FORM_FIELDS = {b"file", b"purpose", b"expires_after[anchor]", b"expires_after[seconds]", b"data"}
 
 
@@ -80,6 +83,7 @@ def run(address: str, key: str, examples: int, grants: Grants) -> Report:
         "operations": [
             {"include-method": "POST", "checks": posted},
             {"include-path": "/api/v1/usage", "checks": posted},
+            {"include-path-regex": _UNSERVED, "checks": posted},
         ],
     }
     described = schemathesis.openapi.from_url(

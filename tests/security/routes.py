@@ -41,6 +41,11 @@ class Route:
         return "<" in self.rule
 
     @property
+    def is_served(self) -> bool:
+        """Whether any request to it can succeed, and so what is sent to it is looked at."""
+        return any(status < "400" for status in self.operation["responses"])
+
+    @property
     def noun(self) -> str:
         """What its address is about: `jobs`, or `fine_tuning/jobs` where it stands in a folder."""
         fixed = self.rule.partition("/<")[0]
