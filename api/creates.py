@@ -1,6 +1,7 @@
 """Creating things once: a create, its Idempotency-Key and its answer in one transaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from flask import Response, jsonify, request
@@ -29,6 +30,16 @@ def takes_key(view: View) -> View:
     return view
 
 
+def takes_no_key(why: str) -> Callable[[View], View]:
+    """Marks a route that creates and yet refuses an Idempotency-Key, with the reason."""
+
+    def mark(view: View) -> View:
+        view.takes_no_idempotency_key = why  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
 def once(
     session: Session, create: Callable[[], idempotency.Answer], asked: Any | None = None
 ) -> idempotency.Answer:
@@ -45,6 +56,25 @@ def once(
         key = _keyless(_hash(asked))
         return idempotency.again(session, tenant_id, key, create, is_retry=tries != "0")
     return create()
+
+
+@contextmanager
+def held_key() -> Iterator[None]:
+    """Do what has the same answer whenever it is asked for again, and takes too long for a
+    transaction: another request under this one's Idempotency-Key is refused meanwhile and after
+    it. When this one is refused, the key is free again.
+    """
+    tenant_id, key = caller().tenant_id, request.headers.get("Idempotency-Key")
+    held = {"path": request.path}
+    with transaction() as session:
+        idempotency.once(session, tenant_id, key, _hash(None), lambda: (200, held))
+    try:
+        yield
+    except AtelierError:
+        if key is not None:
+            with transaction() as session:
+                idempotency.forget(session, tenant_id, key, held)
+        raise
 
 
 def key_of_request() -> str | None:

@@ -21,7 +21,8 @@ What belongs to another tenant is answered as if it did not exist (404).
 
 An operation that takes the header `Idempotency-Key` creates nothing twice: the same key with the
 same request gets the same answer for at least a day; with another request it is refused (422).
-After a 5xx, nothing was created. `Retry-After` says in how many seconds to try again.
+Any other POST refuses the header (400), so that nobody takes it for safe to repeat. After a
+5xx, nothing was created. `Retry-After` says in how many seconds to try again.
 
 ### Lists
 

@@ -36,6 +36,7 @@ def _refuse_surplus() -> None:
     view = current_app.view_functions[request.endpoint]
     if getattr(view, "takes_anything", False):
         return
+    _refuse_key(view)
     taken = view.__annotations__
     if "query" in taken:
         _refuse_repeated(lists_of(taken["query"]))
@@ -43,6 +44,15 @@ def _refuse_surplus() -> None:
         _refuse_fields(request.args)
     if not {"body", "form"} & taken.keys():
         _refuse_body()
+
+
+def _refuse_key(view: Callable[..., Any]) -> None:
+    """No client shall take a POST for safe to repeat because its key was silently ignored."""
+    if request.method != "POST" or "Idempotency-Key" not in request.headers:
+        return
+    if not getattr(view, "takes_idempotency_key", False):
+        why = getattr(view, "takes_no_idempotency_key", "nothing is created; leave it out")
+        raise Invalid(f"Idempotency-Key: not taken here, because {why}", param="Idempotency-Key")
 
 
 def _refuse_body() -> None:

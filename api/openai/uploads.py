@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
-from api.creates import create_once, create_stored, takes_key
+from api.creates import create_once, create_stored, held_key, takes_key
 from api.openai.files import ExpiresAfter, FileAnswer, Purpose, show_file
 from api.requests import SentFile, require_json
 from api.times import seconds
@@ -157,10 +157,12 @@ def create_part(path: UploadPath, form: PartForm) -> Response:
     "/<string:id>/complete", responses={200: UploadAnswer}, summary="Make a file of the parts"
 )
 @needs(Scope.TRAIN, Scope.GENERATE)
+@takes_key
 def complete_upload(path: UploadPath, body: CompleteBody) -> Response:
     require_json()
     asked = assembly.Asked(body.part_ids, body.md5)
-    upload, file = assembly.complete(caller().tenant_id, path.id, asked)
+    with held_key():
+        upload, file = assembly.complete(caller().tenant_id, path.id, asked)
     return jsonify(show_upload(upload, file).model_dump(mode="json"))
 
 

@@ -7,6 +7,7 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import caller, needs
+from api.creates import once, takes_key
 from api.pagination import AFTER, BEFORE, ItemId, ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.times import seconds
@@ -14,7 +15,7 @@ from shared.db import reading, transaction
 from shared.errors import Invalid
 from shared.ids import item_id, item_number
 from shared.queues import hint
-from shared.services import failures, retries
+from shared.services import failures, idempotency, retries
 from shared.states import FailureKind, Lane, Scope
 from shared.tables.failure import Failure
 
@@ -160,19 +161,26 @@ def list_reasons() -> Response:
 
 @blueprint.post("/retry", responses={200: RetryAnswer}, summary="Retry failed items")
 @needs(Scope.GENERATE)
+@takes_key
 def retry_failures(body: RetryBody) -> Response:
     require_json()
     if body.reason is None and body.job is None and body.item is None:
         raise Invalid("reason: give a reason, a job or an item", param="reason")
     only = failures.Filter(body.job, _item(body.item), body.reason)
-    with transaction() as session:
+    lanes: set[Lane] = set()
+
+    def retry() -> idempotency.Answer:
         retried = retries.retry_failed(session, caller().tenant_id, only)
+        lanes.update(Lane(job.lane) for job in retried.jobs)
         again = [job.id for job in retried.jobs]
         answer = RetryAnswer(items=retried.items, jobs=again, more=retried.more)
-        lanes = {Lane(job.lane) for job in retried.jobs}
+        return 200, answer.model_dump(mode="json")
+
+    with transaction() as session:
+        _, answer = once(session, retry)
     for lane in lanes:
         hint(lane)
-    return jsonify(answer.model_dump(mode="json"))
+    return jsonify(answer)
 
 
 def _item(public: str | None) -> int | None:

@@ -219,14 +219,17 @@ def resume_job(path: JobPath) -> Response:
 
 @blueprint.post("/<string:id>/retry", responses={200: JobAnswer}, summary="Retry what is not done")
 @needs(Scope.GENERATE, Scope.TRAIN)
+@takes_key
 def retry_job(path: JobPath) -> Response:
-    with transaction() as session:
-        _require_scope_of(jobs.get(session, caller().tenant_id, path.id))
-        job = retries.retry(session, caller().tenant_id, path.id)
-        answer = _show(session, job)
-        lane = _lane(job)
-    hint(lane)
-    return jsonify(answer.model_dump(mode="json"))
+    tenant_id = caller().tenant_id
+    with reading() as session:
+        _require_scope_of(jobs.get(session, tenant_id, path.id))
+
+    def retry(session: Session) -> tuple[JobAnswer, Lane]:
+        job = retries.retry(session, tenant_id, path.id)
+        return _show(session, job), _lane(job)
+
+    return create_once(200, retry)
 
 
 @blueprint.get(

@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from flask import Response, jsonify, request
+from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
+from api.creates import takes_no_key
 from api.pagination import ListAnswer, answer_list
 from api.requests import require_json
 from api.times import LAST_SECOND, seconds, seconds_or_none
@@ -29,6 +30,7 @@ blueprint = APIBlueprint(
 
 
 _A_DAY_S = 86_400
+_SHOWN_ONCE = "a secret is not kept to be shown again; revoke a key that you did not receive"
 LARGEST = 2**63 - 1
 """Largest number that can be stored."""
 
@@ -130,9 +132,9 @@ def show_key(key: Key) -> KeyAnswer:
 
 @blueprint.post("", responses={201: NewKeyAnswer}, summary="Make a key")
 @needs(Scope.ADMIN)
+@takes_no_key(_SHOWN_ONCE)
 def create_key(body: KeyBody) -> Response:
     require_json()
-    _refuse_idempotency()
     with transaction() as session:
         made = tenants.add_key(
             session,
@@ -151,22 +153,13 @@ def create_key(body: KeyBody) -> Response:
     summary="Make a key in the place of another, which is good for a while yet",
 )
 @needs(Scope.ADMIN)
+@takes_no_key(_SHOWN_ONCE)
 def rotate_key(path: KeyPath, body: RotateBody) -> Response:
     require_json()
-    _refuse_idempotency()
     overlap = timedelta(seconds=body.overlap_seconds)
     with transaction() as session:
         made = tenants.rotate_key(session, caller().tenant_id, path.id, overlap)
         return _show_once(session, *made)
-
-
-def _refuse_idempotency() -> None:
-    if "Idempotency-Key" in request.headers:
-        raise Invalid(
-            "Idempotency-Key: not taken here, because a secret is not kept to be shown again; "
-            "revoke a key that you did not receive",
-            param="Idempotency-Key",
-        )
 
 
 def _show_once(session: Session, key: Key, secret: str) -> Response:

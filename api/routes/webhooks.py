@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
-from api.creates import once, takes_key
+from api.creates import create_once, once, takes_key
 from api.pagination import AFTER, BEFORE, ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.times import seconds, seconds_or_none
@@ -203,11 +204,19 @@ def delete_webhook(path: WebhookPath) -> Response:
 
 @blueprint.post("/<string:id>/rotate", responses={200: SecretAnswer}, summary="Give a new secret")
 @needs(Scope.ADMIN)
+@takes_key
 def rotate_secret(path: WebhookPath) -> Response:
+    tenant_id = caller().tenant_id
+
+    # As with a new webhook, nothing is kept of the secret under the request's key.
+    def rotate() -> idempotency.Answer:
+        webhooks.rotate(session, webhooks.get(session, tenant_id, path.id))
+        return 200, {"id": path.id}
+
     with transaction() as session:
-        webhook = webhooks.get(session, caller().tenant_id, path.id)
-        webhooks.rotate(session, webhook)
-        return jsonify(_with_secret(webhook).model_dump(mode="json"))
+        once(session, rotate)
+        answer = _with_secret(webhooks.get(session, tenant_id, path.id))
+    return jsonify(answer.model_dump(mode="json"))
 
 
 @blueprint.post("/<string:id>/enable", responses={200: WebhookAnswer}, summary="Call it again")
@@ -247,11 +256,13 @@ def list_deliveries(path: WebhookPath, query: DeliveriesQuery) -> Response:
     summary="Send an event again",
 )
 @needs(Scope.ADMIN)
+@takes_key
 def replay_delivery(path: DeliveryPath) -> Response:
-    with transaction() as session:
+    def replay(session: Session) -> tuple[DeliveryAnswer, None]:
         webhook = webhooks.get(session, caller().tenant_id, path.id)
-        row = deliveries.replay(session, webhook, _number(path.delivery))
-        return jsonify(show_delivery(row).model_dump(mode="json"))
+        return show_delivery(deliveries.replay(session, webhook, _number(path.delivery))), None
+
+    return create_once(200, replay)
 
 
 def _number(public: str) -> int:

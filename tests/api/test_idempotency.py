@@ -11,9 +11,10 @@ from shared.db import transaction
 from shared.services import idempotency
 from shared.states import Scope
 from shared.tables.tenant import Tenant
-from tests.api.client import JOBS, Api, new_key, new_tenant, ok, refused
+from tests.api.client import JOBS, Api, new_key, new_tenant, ok, refused, run_queued
 from tests.ledger import add_stand_in, execute
 
+FAULT = {"fault": "refuse"}
 BODY = {"kind": "generation", "model": "stand-in", "items": [{"params": {"seed": 1}}]}
 
 pytestmark = pytest.mark.usefixtures("stand_in")
@@ -110,6 +111,42 @@ def test_eight_threads_with_one_key_make_one_job(app: Flask, api: Api) -> None:
     assert made
     assert set(made) == {job["id"]}
     assert set(waiting) <= {"idempotency_key_in_flight"}
+
+
+class TestRetries:
+    """A retry under a key queues nothing again that has failed once more since."""
+
+    def failed_again(self, api: Api, path: str, body: dict[str, Any] | None = None) -> None:
+        first = ok(api.post(path, body, idempotency_key="a"))
+        run_queued()
+
+        assert ok(api.post(path, body, idempotency_key="a")) == first
+        (job,) = ok(api.get(JOBS))["data"]
+        assert (job["state"], job["counts"]["queued"]) == ("failed", 0)
+
+    def test_of_a_job(self, api: Api) -> None:
+        job = api.run(FAULT)
+
+        self.failed_again(api, f"{JOBS}/{job['id']}/retry")
+        ok(api.post(f"{JOBS}/{job['id']}/retry", idempotency_key="b"))
+
+    def test_of_failures(self, api: Api) -> None:
+        job = api.run(FAULT)
+        path = "/api/v1/failures/retry"
+
+        self.failed_again(api, path, {"job": job["id"]})
+        other = {"reason": "invalid_value"}
+        refused(api.post(path, other, idempotency_key="a"), 422)
+        assert ok(api.post(path, other, idempotency_key="b"))["items"] == 1
+
+    def test_of_a_job_needs_the_scope_of_its_kind_each_time(
+        self, api: Api, anonymous: Api, tenant: Tenant
+    ) -> None:
+        path = f"{JOBS}/{api.run(FAULT)['id']}/retry"
+        ok(api.post(path, idempotency_key="a"))
+        trainer = anonymous.with_key(new_key(tenant.id, [Scope.TRAIN]))
+
+        refused(trainer.post(path, idempotency_key="a"), 403)
 
 
 class TestKeyless:

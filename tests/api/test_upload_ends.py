@@ -134,6 +134,19 @@ class TestRepeating:
         assert refused(send(api, upload, b"other", **key), 422)["code"] == "idempotency_key_reused"
         assert len(objects()) == 1
 
+    def test_a_completion_holds_its_key_and_gives_it_back_when_refused(
+        self, api: Api, upload: Json, part_ids: list[str]
+    ) -> None:
+        path = f"{UPLOADS}/{upload['id']}/complete"
+        wrong, right = {"part_ids": part_ids[:1]}, {"part_ids": part_ids}
+
+        assert refused(api.post(path, wrong, idempotency_key="a"), 400)["param"] == "part_ids"
+        first = ok(api.post(path, right, idempotency_key="a"))
+
+        assert ok(api.post(path, right, idempotency_key="a")) == first
+        error = refused(api.post(path, wrong, idempotency_key="a"), 422)
+        assert error["code"] == "idempotency_key_reused"
+
 
 class TestUpkeep:
     def let_pass(self, hours: float) -> None:

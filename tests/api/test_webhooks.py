@@ -7,6 +7,7 @@ from shared.db import transaction
 from shared.states import Scope
 from shared.tables.tenant import Tenant
 from tests.api.client import JOBS, Api, new_key, ok, refused
+from tests.ledger import execute
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
@@ -35,6 +36,23 @@ def test_a_rotation_gives_another_secret_and_says_how_long_both_hold(api: Api) -
 
     assert rotated["secret"] != made["secret"]
     assert rotated["old_secret_until"] - made["created_at"] == pytest.approx(24 * 3600, abs=60)
+
+
+def test_a_repeated_rotation_gives_the_secret_of_the_first_and_the_old_one_still_signs(
+    api: Api,
+) -> None:
+    made = register(api)
+    path = f"{WEBHOOKS}/{made['id']}/rotate"
+
+    first = ok(api.post(path, idempotency_key="a"))
+
+    assert ok(api.post(path, idempotency_key="a")) == first
+    with transaction() as session:
+        old = session.execute(text("SELECT old_secret FROM webhooks")).scalar_one()
+        kept = session.execute(text("SELECT answer::text FROM idempotency")).scalar_one()
+    assert old == made["secret"]
+    assert first["secret"] not in kept
+    assert ok(api.post(path, idempotency_key="b"))["secret"] != first["secret"]
 
 
 def test_a_deleted_webhook_is_told_of_nothing(api: Api) -> None:
@@ -95,6 +113,20 @@ def test_a_delivery_is_replayed_under_its_events_id(api: Api) -> None:
 
     assert (again["event"], again["state"]) == (delivery["event"], "pending")
     refused(api.post(f"{WEBHOOKS}/{made['id']}/deliveries/delivery_99/replay"), 404)
+
+
+def test_a_repeated_replay_sends_the_event_once_more_and_not_twice(api: Api) -> None:
+    made = register(api)
+    api.run({})
+    (delivery,) = ok(api.get(f"{WEBHOOKS}/{made['id']}/deliveries"))["data"]
+    path = f"{WEBHOOKS}/{made['id']}/deliveries/{delivery['id']}/replay"
+
+    first = ok(api.post(path, idempotency_key="a"))
+    execute("UPDATE deliveries SET state = 'delivered', delivered_at = now()")
+
+    assert ok(api.post(path, idempotency_key="a")) == first
+    (delivery,) = ok(api.get(f"{WEBHOOKS}/{made['id']}/deliveries"))["data"]
+    assert delivery["state"] == "delivered"
 
 
 def test_only_an_admin_key_registers_webhooks(api: Api, tenant: Tenant) -> None:

@@ -46,6 +46,12 @@ class Route:
         return any(status < "400" for status in self.operation["responses"])
 
     @property
+    def takes_key(self) -> bool:
+        """Whether it says that it answers an Idempotency-Key."""
+        parameters = self.operation.get("parameters", [])
+        return any(parameter["name"] == "Idempotency-Key" for parameter in parameters)
+
+    @property
     def noun(self) -> str:
         """What its address is about: `jobs`, or `fine_tuning/jobs` where it stands in a folder."""
         fixed = self.rule.partition("/<")[0]

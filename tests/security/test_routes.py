@@ -139,6 +139,18 @@ def test_every_route_refuses_an_unknown_field_of_its_body_by_name(
         assert said == ("unknown_field", "surplus", "surplus: there is no such field"), route
 
 
+def test_every_post_answers_an_idempotency_key_or_refuses_it_by_name(
+    routes: list[Route], api: Api
+) -> None:
+    posts = [route for route in routes if route.is_served and route.method == "POST"]
+    refusing = [route for route in posts if not route.takes_key]
+    assert 0 < len(refusing) < len(posts)
+
+    for route in refusing:
+        response = api.request("POST", route.path(), headers={"Idempotency-Key": "a"})
+        assert refused(response, 400)["param"] == "Idempotency-Key", route
+
+
 def test_every_route_that_no_model_serves_says_so_whatever_is_sent(
     routes: list[Route], api: Api
 ) -> None:
