@@ -155,6 +155,8 @@ def _complete_operation(operation: Json, method: str, path: str, view: Any) -> N
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "query":
             parameter["schema"] = _without_null(parameter["schema"])
+            if parameter["schema"].get("type") == "object":
+                parameter |= {"style": "deepObject", "explode": True}
     for answer in answers.values():
         names = ("x-request-id", *(_RATES if "security" in operation else ()))
         answer["headers"] = _headers(*names) | answer.get("headers", {})

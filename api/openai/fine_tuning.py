@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
 from api.creates import create_once, takes_key
-from api.openai.fine_tuning_bodies import FineTuningJobBody
+from api.openai.fine_tuning_bodies import FineTuningJobBody, TuningsQuery
 from api.openai.fine_tuning_shapes import (
     FineTuningJobAnswer,
     TuningCheckpointAnswer,
@@ -16,7 +16,7 @@ from api.openai.fine_tuning_shapes import (
     show_tuning,
     show_tuning_event,
 )
-from api.pagination import ListAnswer, ListQuery, answer_list
+from api.pagination import ListAnswer, answer_list
 from api.requests import require_json
 from api.routes.events import EventPageQuery
 from shared.db import reading, transaction
@@ -77,9 +77,10 @@ def _lane(job: Job) -> Lane:
 
 @blueprint.get("", responses={200: ListAnswer[FineTuningJobAnswer]}, summary="List trainings")
 @needs(Scope.READ)
-def list_fine_tuning_jobs(query: ListQuery) -> Response:
-    with reading() as session:
-        found = fine_tuning.list_jobs(session, caller().tenant_id, query.cursor())
+def list_fine_tuning_jobs(query: TuningsQuery) -> Response:
+    wanted = query.metadata or {}
+    with transaction() if wanted else reading() as session:
+        found = fine_tuning.list_jobs(session, caller().tenant_id, query.cursor(), wanted)
         names = names_of(session, found.rows)
         return answer_list(found, lambda job: show_tuning(job, names[job.id]))
 

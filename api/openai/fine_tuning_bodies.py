@@ -1,9 +1,20 @@
-"""What `/v1/fine_tuning/jobs` takes: a model, a file, and a method with its hyperparameters."""
+"""What `/v1/fine_tuning/jobs` takes: a model, a file, and a method with its hyperparameters; and
+which of them a list is to hold.
+"""
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
+from api.pagination import ListQuery
 from api.routes.submissions import Metadata
 from shared.errors import Invalid
 
@@ -88,3 +99,22 @@ class FineTuningJobBody(BaseModel):
             raise Invalid(f"method.{other}: the method is {method.type}", param=f"method.{other}")
         settings: MethodSettings = getattr(method, method.type) or MethodSettings()
         return ("method", method.type, "hyperparameters"), settings.hyperparameters
+
+
+_PAIR = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+
+
+class TuningsQuery(ListQuery):
+    """Which trainings."""
+
+    metadata: Metadata | None = Field(
+        None, description="`metadata[name]=value`: whose metadata has each of these."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, sent: dict[str, Any]) -> dict[str, Any]:
+        """In an address an object is a field for each of its names."""
+        pairs = {pair[1]: sent[field] for field in sent if (pair := _PAIR.fullmatch(field))}
+        others = {field: value for field, value in sent.items() if not _PAIR.fullmatch(field)}
+        return others | {"metadata": pairs} if pairs else others

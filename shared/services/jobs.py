@@ -94,6 +94,8 @@ class Filter:
     period: Period = ALWAYS
     metadata: str | None = None
     """A name of its metadata, or `name=value`."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Names and values that its metadata has, all of them."""
 
 
 def list_jobs(session: Session, tenant_id: str, cursor: Cursor, only: Filter) -> Page[Job]:
@@ -101,11 +103,16 @@ def list_jobs(session: Session, tenant_id: str, cursor: Cursor, only: Filter) ->
     wanted = {Job.kind: only.kind, Job.state: only.state, Job.model: only.model}
     chosen = having(select(Job).where(Job.tenant_id == tenant_id), wanted)
     chosen = made_within(chosen, Job, "job", only.period)
-    if only.metadata is not None:
+    if of_metadata := _of_metadata(only):
         # The index of metadata can be read in no other way; see shared/db.py.
         session.execute(text("SET LOCAL enable_bitmapscan = on"))
-        chosen = chosen.where(Job.meta != {}, _has(only.metadata))
+        chosen = chosen.where(Job.meta != {}, *of_metadata)
     return page(session, chosen, Job.id, cursor)
+
+
+def _of_metadata(only: Filter) -> list[ColumnElement[bool]]:
+    wanted = [_has(only.metadata)] if only.metadata is not None else []
+    return [*wanted, Job.meta.contains(dict(only.pairs))] if only.pairs else wanted
 
 
 def _has(metadata: str) -> ColumnElement[bool]:

@@ -160,6 +160,28 @@ def test_a_training_is_measured_on_the_validation_file_and_leaves_its_losses_and
     assert 60 * 8 < job.trained_tokens < 60 * 8 * TINY["context"]
 
 
+def test_jobs_are_found_by_their_metadata(client: OpenAI) -> None:
+    file = upload_lines(client, *chats("Ahoy!"))
+    told = ({"team": "sea", "a]=b": "c"}, {"team": "sea"}, {"team": "land"})
+    both, sea, land = (
+        client.fine_tuning.jobs.create(
+            model="causal_lm", training_file=file, metadata=metadata, method=supervised(max_steps=1)
+        ).id
+        for metadata in told
+    )
+
+    def found(metadata: dict[str, str]) -> set[str]:
+        return {job.id for job in client.fine_tuning.jobs.list(metadata=metadata, limit=1)}
+
+    assert found({"team": "sea"}) == {both, sea}
+    assert found({"team": "sea", "a]=b": "c"}) == {both}
+    assert found({"team": "land"}) == {land}
+    assert found({"crew": "sea"}) == set()
+    with pytest.raises(openai.BadRequestError) as refused:
+        found({"team": "s" * 513})
+    assert refused.value.param == "metadata.team"
+
+
 def results_of(client: OpenAI, job: FineTuningJob) -> list[dict[str, str]]:
     """The rows of the file of its losses."""
     (id_,) = job.result_files

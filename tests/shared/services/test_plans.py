@@ -48,6 +48,7 @@ RARE_JOBS = {
     jobs.Filter(state=JobState.FAILED): "jobs_by_state",
     jobs.Filter(model="none"): "jobs_by_model",
     jobs.Filter(metadata="customer=acme"): "jobs_by_metadata",
+    jobs.Filter(pairs=(("customer", "acme"),)): "jobs_by_metadata",
 }
 """Each with the index that leads to the few there are."""
 RARE_OUTPUTS = {
