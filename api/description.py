@@ -178,11 +178,16 @@ def _statuses(operation: Json, method: str) -> list[str]:
     takes_key = _KEY_PARAMETER in parameters
     has_id = any(parameter["in"] == "path" for parameter in parameters)
     has_body = "requestBody" in operation
+    # Whether an id without a form is one of a list is not known before it is looked for.
+    has_free_id = any(
+        parameter["name"] == "after" and "pattern" not in parameter["schema"]
+        for parameter in parameters
+    )
     conditions = {
         "400": "security" in operation,
         "401": "security" in operation,
         "403": "security" in operation,
-        "404": has_id or has_body,
+        "404": has_id or has_body or has_free_id,
         "409": method != "GET",
         "413": method != "GET",
         "415": has_body,

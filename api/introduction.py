@@ -27,8 +27,10 @@ Any other POST refuses the header (400), so that nobody takes it for safe to rep
 ### Lists
 
 A list answers `data`, `first_id`, `last_id` and `has_more`, newest first. Go on with
-`after={last_id}` while `has_more` is true; `limit` and `order` say how much and in which direction.
-Its other parameters are filters, and together they narrow. Every page costs the same.
+`after={last_id}` while `has_more` is true, or back with `before={first_id}`; `limit` and `order`
+say how much and in which direction. What is no id of the list's kind is refused. Its other
+parameters are filters, and together they narrow: of a job's items and outputs `custom_id` finds
+those of one of your own requests. Every page costs the same.
 
 ### Errors
 

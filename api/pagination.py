@@ -2,30 +2,38 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal
 
 from flask import Response, jsonify
 from pydantic import BaseModel, Field
+from typing_extensions import TypeVar
 
 from api.queries import Query
 from api.times import LAST_SECOND
-from shared.ids import ITEM_PREFIX
+from shared.ids import ITEM_PREFIX, id_pattern
 from shared.services.pages import Cursor, Page, Period
 
 Row = TypeVar("Row")
 Shown = TypeVar("Shown", bound=BaseModel)
+Id = TypeVar("Id", bound=str, default=str)
+"""The form of a list's ids: another noun's is refused, not taken for the end of the list."""
 
-
+JobId = Annotated[str, Field(pattern=id_pattern("job"))]
+DatasetId = Annotated[str, Field(pattern=id_pattern("dataset"))]
+FileId = Annotated[str, Field(pattern=id_pattern("file"))]
 ItemId = Annotated[str, Field(pattern=f"^{ITEM_PREFIX}[0-9]{{1,18}}$")]
-AFTER = "The id after which the page begins."
-BEFORE = "The id before which the page ends."
+KeyId = Annotated[str, Field(pattern=id_pattern("key"))]
+ModelId = Annotated[str, Field(pattern=id_pattern("model"))]
+OutputId = Annotated[str, Field(pattern=id_pattern("output"))]
+VerdictId = Annotated[str, Field(pattern=id_pattern("verdict"))]
+WebhookId = Annotated[str, Field(pattern=id_pattern("webhook"))]
 
 
-class ListQuery(Query):
+class ListQuery(Query, Generic[Id]):
     """Which page of a list is wanted."""
 
-    after: str | None = Field(None, description=AFTER)
-    before: str | None = Field(None, description=BEFORE)
+    after: Id | None = Field(None, description="The id after which the page begins.")
+    before: Id | None = Field(None, description="The id before which the page ends.")
     limit: int = Field(20, ge=1, le=100, description="Most rows of the page.")
     order: Literal["asc", "desc"] = Field("desc", description="By time of making.")
 
@@ -41,7 +49,7 @@ class ListQuery(Query):
         )
 
 
-class PeriodQuery(ListQuery):
+class PeriodQuery(ListQuery[Id], Generic[Id]):
     """Which page of a list is wanted, of what was made in a time."""
 
     created_after: int | None = Field(

@@ -33,6 +33,11 @@ def new_id(noun: str) -> str:
     return PREFIXES[noun] + str(ULID()).lower()
 
 
+def id_pattern(noun: str) -> str:
+    """A regular expression of this noun's ids and of nothing else."""
+    return f"^{PREFIXES[noun]}[0-9a-z]{{26}}$"
+
+
 def first_id(noun: str, moment: datetime) -> str:
     """Below every id that is made at this moment or later, by the clock of whoever makes it."""
     milliseconds = max(0, int(moment.timestamp() * 1000))

@@ -16,7 +16,7 @@ from api.addresses import base_url
 from api.auth import caller, needs
 from api.creates import create_once, takes_key
 from api.openai.files import ExpiresAfter
-from api.pagination import ListAnswer, ListQuery, answer_list
+from api.pagination import JobId, ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.routes.submissions import Metadata
 from api.times import seconds, seconds_or_none
@@ -243,7 +243,7 @@ def _window(told: str) -> timedelta:
 
 @blueprint.get("", responses={200: ListAnswer[BatchAnswer]}, summary="List batches")
 @needs(Scope.READ)
-def list_batches(query: ListQuery) -> Response:
+def list_batches(query: ListQuery[JobId]) -> Response:
     with reading() as session:
         found = batches.list_batches(session, caller().tenant_id, query.cursor())
         times = batches.times(session, [job.id for job in found.rows])

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from api.auth import caller, needs
 from api.contents import answers, send
 from api.creates import create_stored, takes_key
-from api.pagination import ListAnswer, ListQuery, answer_list
+from api.pagination import FileId, ListAnswer, ListQuery, answer_list
 from api.requests import SentFile
 from api.times import seconds, seconds_or_none
 from shared.db import reading, transaction
@@ -99,7 +99,7 @@ class FilePath(BaseModel):
     id: str
 
 
-class FilesQuery(ListQuery):
+class FilesQuery(ListQuery[FileId]):
     """Which files."""
 
     limit: int = Field(10_000, ge=1, le=10_000)

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from api.pagination import ListQuery
+from api.pagination import JobId, ListQuery
 from api.routes.submissions import Metadata
 from shared.errors import Invalid
 
@@ -104,7 +104,7 @@ class FineTuningJobBody(BaseModel):
 _PAIR = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 
 
-class TuningsQuery(ListQuery):
+class TuningsQuery(ListQuery[JobId]):
     """Which trainings."""
 
     metadata: Metadata | None = Field(

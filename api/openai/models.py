@@ -9,12 +9,13 @@ from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
 from api.openai.files import DeletedAnswer
+from api.pagination import ListAnswer, answer_list
 from api.times import seconds
 from shared.db import reading, transaction
 from shared.errors import Invalid
 from shared.services import model_deletion, models
 from shared.services.models import ModelNotFound
-from shared.services.pages import Cursor
+from shared.services.pages import Page
 from shared.states import Scope
 from shared.storage import remove
 from shared.tables.model import Model, ModelVersion
@@ -32,8 +33,6 @@ blueprint = APIBlueprint(
     abp_security=[{"key": []}],
 )
 
-_MOST = 1000
-
 
 class OpenAiModelAnswer(BaseModel):
     """A model."""
@@ -42,13 +41,6 @@ class OpenAiModelAnswer(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: str
-
-
-class OpenAiModelsAnswer(BaseModel):
-    """All models; this list has no pages."""
-
-    object: Literal["list"] = "list"
-    data: list[OpenAiModelAnswer]
 
 
 class OpenAiModelPath(BaseModel):
@@ -62,13 +54,13 @@ def show_model(model: Model) -> OpenAiModelAnswer:
     return OpenAiModelAnswer(id=model.name, created=seconds(model.created_at), owned_by="tenant")
 
 
-@blueprint.get("", responses={200: OpenAiModelsAnswer}, summary="List models")
+# Without pages: OpenAI's clients take the first for the whole list.
+@blueprint.get("", responses={200: ListAnswer[OpenAiModelAnswer]}, summary="List all models")
 @needs(Scope.READ, Scope.GENERATE)
 def list_openai_models() -> Response:
     with reading() as session:
-        found = models.list_models(session, caller().tenant_id, Cursor(limit=_MOST))
-    data = [show_model(model) for model in found.rows]
-    return jsonify(OpenAiModelsAnswer(data=data).model_dump(mode="json"))
+        found = models.models_of(session, caller().tenant_id)
+    return answer_list(Page(found, has_more=False), show_model)
 
 
 # Whatever a client takes for a name: `@` stands before a version, and `/` in no name of ours.

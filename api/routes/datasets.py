@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from api.auth import caller, needs
 from api.contents import answers, send
 from api.creates import create_once, takes_key
-from api.pagination import ListAnswer, ListQuery, answer_list
+from api.pagination import DatasetId, ListAnswer, PeriodQuery, answer_list
 from api.requests import require_json
 from api.times import seconds
 from shared.db import reading
@@ -141,7 +141,7 @@ def create_dataset(body: DatasetBody) -> Response:
     return create_once(202, create)
 
 
-class DatasetsQuery(ListQuery):
+class DatasetsQuery(PeriodQuery[DatasetId]):
     """Which data sets."""
 
     name: str | None = None
@@ -152,7 +152,7 @@ class DatasetsQuery(ListQuery):
 @blueprint.get("", responses={200: ListAnswer[DatasetAnswer]}, summary="List data sets")
 @needs(Scope.READ)
 def list_datasets(query: DatasetsQuery) -> Response:
-    only = datasets.Filter(query.name, query.state, query.modality)
+    only = datasets.Filter(query.name, query.state, query.modality, query.period())
     with reading() as session:
         found = datasets.list_datasets(session, caller().tenant_id, query.cursor(), only)
         return answer_list(found, show_dataset)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.auth import caller, needs
 from api.description import may_stream
-from api.pagination import AFTER, BEFORE, ListAnswer, ListQuery, answer_list
+from api.pagination import ListAnswer, ListQuery, answer_list
 from api.routes import event_stream
 from api.routes.jobs import JobPath
 from api.times import seconds
@@ -66,11 +66,8 @@ def show_event(event: Event) -> EventAnswer:
     )
 
 
-class EventPageQuery(ListQuery):
+class EventPageQuery(ListQuery[EventId]):
     """Which page of events is wanted."""
-
-    after: EventId | None = Field(None, description=AFTER)
-    before: EventId | None = Field(None, description=BEFORE)
 
 
 class EventsQuery(EventPageQuery):

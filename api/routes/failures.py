@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import caller, needs
 from api.creates import once, takes_key
-from api.pagination import AFTER, BEFORE, ItemId, ListAnswer, ListQuery, answer_list
+from api.pagination import ItemId, ListAnswer, ListQuery, answer_list
 from api.requests import require_json
 from api.times import seconds
 from shared.db import reading, transaction
@@ -66,23 +66,20 @@ class ReasonAnswer(BaseModel):
     )
 
 
-class ReasonsAnswer(BaseModel):
-    """The most frequent reasons first, a hundred at most."""
-
-    object: Literal["list"] = "list"
-    data: list[ReasonAnswer]
-
-
-class FailuresQuery(ListQuery):
+class FailuresQuery(ListQuery[FailureId]):
     """Which failures."""
 
-    after: FailureId | None = Field(None, description=AFTER)
-    before: FailureId | None = Field(None, description=BEFORE)
     job: str | None = None
     item: ItemId | None = None
     reason: str | None = None
     ended: bool | None = Field(None, description="Only what ended an item, or only what did not.")
     kind: FailureKind | None = None
+
+
+class ReasonsQuery(ListQuery):
+    """Which reasons, of a hundred at most."""
+
+    order: Literal["asc", "desc"] = Field("desc", description="By how many items failed with it.")
 
 
 class RetryBody(BaseModel):
@@ -132,6 +129,17 @@ def show_failure(failure: Failure) -> FailureAnswer:
     )
 
 
+def show_reason(reason: failures.Reason) -> ReasonAnswer:
+    """A reason as its answer."""
+    return ReasonAnswer(
+        id=reason.reason,
+        items=reason.items,
+        jobs=reason.jobs,
+        example=reason.example,
+        more=reason.more,
+    )
+
+
 @blueprint.get(
     "", responses={200: ListAnswer[FailureAnswer]}, summary="List attempts that went wrong"
 )
@@ -145,18 +153,14 @@ def list_failures(query: FailuresQuery) -> Response:
         )
 
 
-@blueprint.get("/reasons", responses={200: ReasonsAnswer}, summary="Why items have failed")
+@blueprint.get(
+    "/reasons", responses={200: ListAnswer[ReasonAnswer]}, summary="Why items have failed"
+)
 @needs(Scope.READ)
-def list_reasons() -> Response:
+def list_reasons(query: ReasonsQuery) -> Response:
     with reading() as session:
-        found = failures.reasons(session, caller().tenant_id)
-    shown = [
-        ReasonAnswer(
-            id=one.reason, items=one.items, jobs=one.jobs, example=one.example, more=one.more
-        )
-        for one in found
-    ]
-    return jsonify(ReasonsAnswer(data=shown).model_dump(mode="json"))
+        found = failures.list_reasons(session, caller().tenant_id, query.cursor())
+    return answer_list(found, show_reason)
 
 
 @blueprint.post("/retry", responses={200: RetryAnswer}, summary="Retry failed items")

@@ -4,14 +4,14 @@ from typing import Any, Literal
 
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.auth import needs
-from api.pagination import ListAnswer, answer_list
+from api.pagination import ListAnswer, ListQuery, answer_list
 from shared import catalog
 from shared.errors import NotFound
 from shared.family import Family
-from shared.services.pages import Page
+from shared.services.pages import page_of
 from shared.states import Modality, Scope
 
 blueprint = APIBlueprint(
@@ -58,10 +58,19 @@ class FamilyPath(BaseModel):
     id: str
 
 
+class FamiliesQuery(ListQuery):
+    """Which families."""
+
+    order: Literal["asc", "desc"] = Field("asc", description="By name.")
+    modality: Modality | None = None
+
+
 @blueprint.get("", responses={200: ListAnswer[FamilyAnswer]}, summary="List families")
 @needs(Scope.READ)
-def list_families() -> Response:
-    return answer_list(Page(list(catalog.families().values()), has_more=False), show_family)
+def list_families(query: FamiliesQuery) -> Response:
+    known = sorted(catalog.families().values(), key=lambda family: family.name)
+    chosen = [family for family in known if query.modality in {None, family.modality}]
+    return answer_list(page_of(chosen, lambda family: family.name, query.cursor()), show_family)
 
 
 @blueprint.get("/<string:id>", responses={200: FamilyAnswer}, summary="Look at a family")

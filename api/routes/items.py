@@ -7,7 +7,7 @@ from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
 from api.auth import caller, needs
-from api.pagination import AFTER, BEFORE, ItemId, ListAnswer, ListQuery, answer_list
+from api.pagination import ItemId, ListAnswer, ListQuery, answer_list
 from api.routes.jobs import JobPath
 from api.times import seconds_or_none
 from shared.db import reading
@@ -57,12 +57,11 @@ def show_item(item: Item) -> ItemAnswer:
     )
 
 
-class ItemsQuery(ListQuery):
+class ItemsQuery(ListQuery[ItemId]):
     """Which items."""
 
-    after: ItemId | None = Field(None, description=AFTER)
-    before: ItemId | None = Field(None, description=BEFORE)
     state: ItemState | None = None
+    custom_id: str | None = Field(None, description="The client's own id of it.")
 
 
 @blueprint.get(
@@ -72,5 +71,6 @@ class ItemsQuery(ListQuery):
 def list_items(path: JobPath, query: ItemsQuery) -> Response:
     with reading() as session:
         job = jobs.get(session, caller().tenant_id, path.id)
-        found = items.list_items(session, job, query.cursor(item_number), query.state)
+        only = items.Filter(query.state, query.custom_id)
+        found = items.list_items(session, job, query.cursor(item_number), only)
         return answer_list(found, show_item)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import caller, needs, require
 from api.creates import create_once, takes_key
-from api.pagination import ListAnswer, PeriodQuery, answer_list
+from api.pagination import DatasetId, JobId, ListAnswer, PeriodQuery, answer_list
 from api.requests import let_go, require_json
 from api.routes.estimates import EstimateAnswer, rehearse
 from api.routes.outputs import JobOutputsQuery, OutputAnswer, show_outputs
@@ -124,12 +124,13 @@ class JobPath(BaseModel):
     id: str
 
 
-class JobsQuery(PeriodQuery):
+class JobsQuery(PeriodQuery[JobId]):
     """Which jobs."""
 
     kind: JobKind | None = None
     state: JobState | None = None
     model: str | None = Field(None, description="As the job names it.")
+    dataset: DatasetId | None = Field(None, description="What they learn from or measure on.")
     metadata: str | None = Field(
         None, description="`name`: whose metadata has it; `name=value`: with this value."
     )
@@ -170,7 +171,14 @@ def _require_scope_of(job: Job) -> None:
 @blueprint.get("", responses={200: ListAnswer[JobAnswer]}, summary="List jobs")
 @needs(Scope.READ)
 def list_jobs(query: JobsQuery) -> Response:
-    only = jobs.Filter(query.kind, query.state, query.model, query.period(), query.metadata)
+    only = jobs.Filter(
+        query.kind,
+        query.state,
+        query.model,
+        query.period(),
+        query.metadata,
+        dataset_id=query.dataset,
+    )
     with transaction() if query.metadata is not None else reading() as session:
         found = jobs.list_jobs(session, caller().tenant_id, query.cursor(), only)
         positions = iter(jobs.positions(session, found.rows))
@@ -242,6 +250,12 @@ def list_job_outputs(path: JobPath, query: JobOutputsQuery) -> Response:
     tenant_id = caller().tenant_id
     with reading() as session:
         jobs.get(session, tenant_id, path.id)
-        only = outputs.Filter(job_id=path.id, media_type=query.media_type, label=query.label)
+        only = outputs.Filter(
+            job_id=path.id,
+            media_type=query.media_type,
+            label=query.label,
+            item_id=query.item_number(),
+            custom_id=query.custom_id,
+        )
         found = outputs.list_outputs(session, tenant_id, query.cursor(), only)
         return show_outputs(session, found)

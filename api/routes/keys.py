@@ -10,13 +10,12 @@ from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
 from api.creates import takes_no_key
-from api.pagination import ListAnswer, answer_list
+from api.pagination import KeyId, ListAnswer, PeriodQuery, answer_list
 from api.requests import require_json
 from api.times import LAST_SECOND, seconds, seconds_or_none
 from shared.db import reading, transaction
 from shared.errors import Invalid
 from shared.services import tenants
-from shared.services.pages import Page
 from shared.states import Scope
 from shared.tables.tenant import Key
 
@@ -170,11 +169,21 @@ def _show_once(session: Session, key: Key, secret: str) -> Response:
     return response
 
 
+class KeysQuery(PeriodQuery[KeyId]):
+    """Which keys."""
+
+    in_use: bool | None = Field(
+        None, description="Only those that are good, or only those revoked or expired."
+    )
+
+
 @blueprint.get("", responses={200: ListAnswer[KeyAnswer]}, summary="List keys")
 @needs(Scope.ADMIN)
-def list_keys() -> Response:
+def list_keys(query: KeysQuery) -> Response:
+    only = tenants.KeyFilter(query.in_use, query.period())
     with reading() as session:
-        return answer_list(Page(tenants.keys_of(session, caller().tenant_id), False), show_key)
+        found = tenants.list_keys(session, caller().tenant_id, query.cursor(), only)
+        return answer_list(found, show_key)
 
 
 @blueprint.delete("/<string:id>", responses={204: None}, summary="Revoke a key at once")

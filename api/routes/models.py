@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
-from api.pagination import ListAnswer, ListQuery, answer_list
+from api.pagination import ListAnswer, ModelId, PeriodQuery, answer_list
 from api.requests import require_json
 from api.times import seconds
 from shared.db import reading, transaction
@@ -108,7 +108,7 @@ def _detail(session: Session, model: Model) -> Response:
     return jsonify(ModelDetail(**_fields(model), versions=versions).model_dump(mode="json"))
 
 
-class ModelsQuery(ListQuery):
+class ModelsQuery(PeriodQuery[ModelId]):
     """Which models."""
 
     family: str | None = None
@@ -118,7 +118,7 @@ class ModelsQuery(ListQuery):
 @blueprint.get("", responses={200: ListAnswer[ModelAnswer]}, summary="List models")
 @needs(Scope.READ)
 def list_models(query: ModelsQuery) -> Response:
-    only = models.Filter(query.family, query.modality)
+    only = models.Filter(query.family, query.modality, query.period())
     with reading() as session:
         found = models.list_models(session, caller().tenant_id, query.cursor(), only)
         return answer_list(found, show_model)

@@ -11,11 +11,11 @@ from werkzeug.wrappers import Response as AnyResponse
 from api import links
 from api.auth import caller, needs, public
 from api.contents import answers, send
-from api.pagination import ListAnswer, ListQuery, PeriodQuery, answer_list
+from api.pagination import ItemId, ListAnswer, ListQuery, OutputId, PeriodQuery, answer_list
 from api.times import seconds
 from shared import wall
 from shared.db import reading
-from shared.ids import item_id
+from shared.ids import item_id, item_number
 from shared.services import outputs
 from shared.services.pages import Page
 from shared.states import OutputState, Scope
@@ -87,9 +87,10 @@ class OutputPath(BaseModel):
     id: str
 
 
-class JobOutputsQuery(ListQuery):
-    """Which of a job's outputs."""
+class _Query(ListQuery[OutputId]):
+    """By what outputs are found, be they of one job or of many."""
 
+    item: ItemId | None = None
     media_type: outputs.MediaType | None = None
     label: str | None = Field(
         None,
@@ -98,8 +99,18 @@ class JobOutputsQuery(ListQuery):
         description="The label that its facts name; not found by one are mixes of several.",
     )
 
+    def item_number(self) -> int | None:
+        """The number of the item."""
+        return None if self.item is None else item_number(self.item)
 
-class OutputsQuery(PeriodQuery, JobOutputsQuery):
+
+class JobOutputsQuery(_Query):
+    """Which of a job's outputs."""
+
+    custom_id: str | None = Field(None, description="The client's own id of their item.")
+
+
+class OutputsQuery(PeriodQuery[OutputId], _Query):
     """Which outputs."""
 
     job: str | None = None
@@ -111,7 +122,13 @@ class OutputsQuery(PeriodQuery, JobOutputsQuery):
 @needs(Scope.READ)
 def list_outputs(query: OutputsQuery) -> Response:
     only = outputs.Filter(
-        query.job, query.state, query.model, query.period(), query.media_type, query.label
+        query.job,
+        query.state,
+        query.model,
+        query.period(),
+        query.media_type,
+        query.label,
+        query.item_number(),
     )
     with reading() as session:
         found = outputs.list_outputs(session, caller().tenant_id, query.cursor(), only)

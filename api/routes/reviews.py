@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
 from api.creates import create_once, takes_key
-from api.pagination import ListAnswer, ListQuery, PeriodQuery, answer_list
+from api.pagination import ListAnswer, ListQuery, OutputId, PeriodQuery, VerdictId, answer_list
 from api.requests import require_json
 from api.routes.outputs import OutputAnswer, show_outputs
 from api.times import seconds
@@ -120,7 +120,7 @@ def create_review(body: ReviewBody) -> Response:
     return create_once(201, create)
 
 
-class ReviewsQuery(PeriodQuery):
+class ReviewsQuery(PeriodQuery[VerdictId]):
     """Which verdicts."""
 
     output: str | None = None
@@ -137,7 +137,7 @@ def list_reviews(query: ReviewsQuery) -> Response:
         return answer_list(found, show_review)
 
 
-class WaitingQuery(ListQuery):
+class WaitingQuery(ListQuery[OutputId]):
     """Which of the outputs that wait."""
 
     order: Literal["asc", "desc"] = Field("asc", description="By time of making, oldest first.")

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.auth import caller, needs
 from api.creates import create_once, once, takes_key
-from api.pagination import AFTER, BEFORE, ListAnswer, ListQuery, answer_list
+from api.pagination import ListAnswer, ListQuery, PeriodQuery, WebhookId, answer_list
 from api.requests import require_json
 from api.times import seconds, seconds_or_none
 from shared.db import reading, transaction
@@ -178,11 +178,19 @@ def create_webhook(body: WebhookBody) -> Response:
     return response
 
 
+class WebhooksQuery(PeriodQuery[WebhookId]):
+    """Which webhooks."""
+
+    event: EventType | None = Field(None, description="Only those that are told of it.")
+    disabled: bool | None = Field(None, description="Only those that are, or only the others.")
+
+
 @blueprint.get("", responses={200: ListAnswer[WebhookAnswer]}, summary="List webhooks")
 @needs(Scope.READ)
-def list_webhooks(query: ListQuery) -> Response:
+def list_webhooks(query: WebhooksQuery) -> Response:
+    only = webhooks.Filter(query.event, query.disabled, query.period())
     with reading() as session:
-        found = webhooks.list_webhooks(session, caller().tenant_id, query.cursor())
+        found = webhooks.list_webhooks(session, caller().tenant_id, query.cursor(), only)
         return answer_list(found, show_webhook)
 
 
@@ -228,11 +236,9 @@ def enable_webhook(path: WebhookPath) -> Response:
         return jsonify(show_webhook(webhook).model_dump(mode="json"))
 
 
-class DeliveriesQuery(ListQuery):
+class DeliveriesQuery(ListQuery[DeliveryId]):
     """Which deliveries."""
 
-    after: DeliveryId | None = Field(None, description=AFTER)
-    before: DeliveryId | None = Field(None, description=BEFORE)
     state: DeliveryState | None = None
 
 

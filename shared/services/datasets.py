@@ -16,7 +16,7 @@ from shared.services.admission import admit
 from shared.services.invalid import invalid
 from shared.services.ledger.accept import NewItem, add_items
 from shared.services.names import check_name, split_reference
-from shared.services.pages import Cursor, Page, having, page
+from shared.services.pages import ALWAYS, Cursor, Page, Period, having, made_within, page
 from shared.services.quotas import check_room
 from shared.states import DatasetState, JobKind, JobState, Lane, Modality
 from shared.storage import BINARY
@@ -221,6 +221,7 @@ class Filter:
     name: str | None = None
     state: DatasetState | None = None
     modality: Modality | None = None
+    period: Period = ALWAYS
 
 
 def list_datasets(
@@ -234,6 +235,7 @@ def list_datasets(
         Dataset.modality: only.modality,
     }
     chosen = having(select(Dataset).where(Dataset.tenant_id == tenant_id), wanted)
+    chosen = made_within(chosen, Dataset, "dataset", only.period)
     return page(session, chosen, Dataset.id, cursor)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.orm import Session
 
-from shared.services.pages import Cursor, Page, page
+from shared.services.pages import Cursor, Page, page, page_of
 from shared.states import FailureKind
 from shared.tables.failure import Failure
 
@@ -135,3 +135,10 @@ def reasons(session: Session, tenant_id: str) -> list[Reason]:
     """
     names = {"tenant": tenant_id, "reasons": _MOST_REASONS, "most": MOST_COUNTED}
     return [Reason(*row) for row in session.execute(_REASONS, names)]
+
+
+def list_reasons(session: Session, tenant_id: str, cursor: Cursor) -> Page[Reason]:
+    """A page of them, ordered by how many items failed. Raises NotFound for a reason that is none
+    of them, as when all of it was retried since.
+    """
+    return page_of(reasons(session, tenant_id)[::-1], lambda one: one.reason, cursor)

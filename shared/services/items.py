@@ -181,14 +181,23 @@ def within(where: str, error: _Fault) -> _Fault:
     return type(error)(f"{where}.{error.message}", param=param)
 
 
+@dataclass(frozen=True)
+class Filter:
+    """Which items of a job are wanted."""
+
+    state: ItemState | None = None
+    custom_id: str | None = None
+
+
 def list_items(
-    session: Session, job: Job, cursor: Cursor, state: ItemState | None = None
+    session: Session, job: Job, cursor: Cursor, only: Filter | None = None
 ) -> Page[Item]:
     """A page of a job's items."""
-    if state is not None and getattr(job, state) == 0:
+    only = only or Filter()
+    if only.state is not None and getattr(job, only.state) == 0:
         return Page([], has_more=False)
     chosen = select(Item).where(Item.job_id == job.id, Item.step == Step.RUN)
-    chosen = having(chosen, {Item.state: state})
+    chosen = having(chosen, {Item.state: only.state, Item.custom_id: only.custom_id})
     return page(session, chosen, Item.id, cursor)
 
 

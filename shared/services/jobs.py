@@ -96,11 +96,17 @@ class Filter:
     """A name of its metadata, or `name=value`."""
     pairs: tuple[tuple[str, str], ...] = ()
     """Names and values that its metadata has, all of them."""
+    dataset_id: str | None = None
 
 
 def list_jobs(session: Session, tenant_id: str, cursor: Cursor, only: Filter) -> Page[Job]:
     """A page of a tenant's jobs. By metadata it is fast only within a transaction."""
-    wanted = {Job.kind: only.kind, Job.state: only.state, Job.model: only.model}
+    wanted = {
+        Job.kind: only.kind,
+        Job.state: only.state,
+        Job.model: only.model,
+        Job.dataset_id: only.dataset_id,
+    }
     chosen = having(select(Job).where(Job.tenant_id == tenant_id), wanted)
     chosen = made_within(chosen, Job, "job", only.period)
     if of_metadata := _of_metadata(only):

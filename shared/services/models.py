@@ -25,7 +25,7 @@ from shared.errors import Conflict, NotFound
 from shared.family import Family
 from shared.ids import new_id
 from shared.services.names import check_model_name, split_reference
-from shared.services.pages import Cursor, Page, having, page
+from shared.services.pages import ALWAYS, Cursor, Page, Period, having, made_within, page
 from shared.states import FINAL_JOB_STATES, JobState, Modality
 from shared.tables.job import Job
 from shared.tables.model import Checkpoint, Model, ModelVersion
@@ -212,6 +212,7 @@ class Filter:
 
     family: str | None = None
     modality: Modality | None = None
+    period: Period = ALWAYS
 
 
 def list_models(
@@ -221,7 +222,13 @@ def list_models(
     only = only or Filter()
     wanted = {Model.family: only.family, Model.modality: only.modality}
     chosen = having(_of_tenant(tenant_id), wanted)
+    chosen = made_within(chosen, Model, "model", only.period)
     return page(session, chosen, Model.id, cursor)
+
+
+def models_of(session: Session, tenant_id: str) -> Sequence[Model]:
+    """All of a tenant's models, newest first."""
+    return session.scalars(_of_tenant(tenant_id).order_by(Model.id.desc())).all()
 
 
 def get(session: Session, tenant_id: str, name: str) -> Model:

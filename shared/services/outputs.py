@@ -44,6 +44,9 @@ class Filter:
     period: Period = ALWAYS
     media_type: MediaType | None = None
     label: str | None = None
+    item_id: int | None = None
+    custom_id: str | None = None
+    """Of an item of the job, which is then said too."""
 
 
 def list_outputs(session: Session, tenant_id: str, cursor: Cursor, only: Filter) -> Page[Output]:
@@ -54,11 +57,15 @@ def list_outputs(session: Session, tenant_id: str, cursor: Cursor, only: Filter)
         Output.state: only.state,
         Output.media_type: only.media_type,
         Output.label: only.label,
+        Output.item_id: only.item_id,
     }
     chosen = having(chosen, wanted)
     chosen = made_within(chosen, Output, "output", only.period)
     if only.model is not None:
         chosen = chosen.where(made_by(tenant_id, only.model))
+    if only.custom_id is not None:
+        its = select(Item.id).where(Item.job_id == only.job_id, Item.custom_id == only.custom_id)
+        chosen = chosen.where(Output.item_id == its.limit(1).scalar_subquery())
     return page(session, chosen, Output.id, cursor)
 
 

@@ -1,6 +1,6 @@
 """Keyset pages: every list costs the same on its thousandth page as on its first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar
 from sqlalchemy import Select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from shared.errors import NotFound
 from shared.ids import first_id
 
 Row = TypeVar("Row")
@@ -79,3 +80,23 @@ def page(
     has_more = len(rows) > cursor.limit
     rows = rows[: cursor.limit]
     return Page(rows[::-1] if backwards else rows, has_more)
+
+
+def page_of(rows: Sequence[Row], id_of: Callable[[Row], str], cursor: Cursor) -> Page[Row]:
+    """The page of a short list, which is here as a whole, in rising order. Raises NotFound for an
+    id that is not in it.
+    """
+    ordered = rows if cursor.order == "asc" else rows[::-1]
+    places = {id_of(row): place for place, row in enumerate(ordered)}
+    begin = 0 if cursor.after is None else _place(places, cursor.after, "after") + 1
+    end = len(rows) if cursor.before is None else _place(places, cursor.before, "before")
+    found = ordered[begin:end]
+    backwards = cursor.before is not None and cursor.after is None
+    nearest = found[-cursor.limit :] if backwards else found[: cursor.limit]
+    return Page(nearest, has_more=len(found) > cursor.limit)
+
+
+def _place(places: Mapping[str, int], id_: str, param: str) -> int:
+    if id_ not in places:
+        raise NotFound(f"{param}: this list has no {id_!r}", param=param)
+    return places[id_]

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from shared.errors import Conflict, NotFound, Unauthenticated
 from shared.ids import new_id
+from shared.services.pages import ALWAYS, Cursor, Page, Period, made_within, page
 from shared.settings import settings
 from shared.states import Scope
 from shared.tables.tenant import Key, Tenant
@@ -166,6 +167,24 @@ def rotate_key(
     new.origin_id = old.origin_id or old.id
     session.flush()
     return new, secret
+
+
+@dataclass(frozen=True)
+class KeyFilter:
+    """Which keys of a list are wanted."""
+
+    in_use: bool | None = None
+    """Neither revoked nor expired."""
+    period: Period = ALWAYS
+
+
+def list_keys(session: Session, tenant_id: str, cursor: Cursor, only: KeyFilter) -> Page[Key]:
+    """A page of a tenant's keys."""
+    chosen = made_within(select(Key).where(Key.tenant_id == tenant_id), Key, "key", only.period)
+    if only.in_use is not None:
+        is_good = Key.revoked_at.is_(None) & (Key.expires_at > func.now()).is_not(False)
+        chosen = chosen.where(is_good if only.in_use else ~is_good)
+    return page(session, chosen, Key.id, cursor)
 
 
 def keys_of(session: Session, tenant_id: str) -> Sequence[Key]:

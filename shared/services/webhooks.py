@@ -5,9 +5,10 @@ import json
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import any_, func, select, text, update
 from sqlalchemy.orm import Session
 from standardwebhooks.webhooks import Webhook as Signer
 
@@ -15,7 +16,7 @@ from shared.egress import check_url
 from shared.errors import Conflict, NotFound
 from shared.ids import new_id
 from shared.services.names import is_tuned_name
-from shared.services.pages import Cursor, Page, page
+from shared.services.pages import ALWAYS, Cursor, Page, Period, made_within, page
 from shared.states import JobKind, JobState
 from shared.statuses import batch_status, tuning_status
 from shared.tables.job import Job
@@ -76,9 +77,29 @@ def get(session: Session, tenant_id: str, id_: str, *, param: str | None = None)
     return found
 
 
-def list_webhooks(session: Session, tenant_id: str, cursor: Cursor) -> Page[Webhook]:
+@dataclass(frozen=True)
+class Filter:
+    """Which webhooks of a list are wanted."""
+
+    event: str | None = None
+    """A type of event of which it is told."""
+    disabled: bool | None = None
+    period: Period = ALWAYS
+
+
+def list_webhooks(
+    session: Session, tenant_id: str, cursor: Cursor, only: Filter | None = None
+) -> Page[Webhook]:
     """A page of a tenant's webhooks."""
-    return page(session, select(Webhook).where(Webhook.tenant_id == tenant_id), Webhook.id, cursor)
+    only = only or Filter()
+    chosen = select(Webhook).where(Webhook.tenant_id == tenant_id)
+    chosen = made_within(chosen, Webhook, "webhook", only.period)
+    if only.event is not None:
+        told_of = any_(Webhook.events)
+        chosen = chosen.where((told_of == only.event) | (told_of == EVERY))
+    if only.disabled is not None:
+        chosen = chosen.where(Webhook.disabled_at.is_(None) != only.disabled)
+    return page(session, chosen, Webhook.id, cursor)
 
 
 def rotate(session: Session, webhook: Webhook) -> None:

@@ -51,6 +51,13 @@ class Job(Base):
         Index("jobs_by_model", "tenant_id", "model", "id"),
         Index("jobs_by_version", "model_version_id"),
         Index(
+            "jobs_by_dataset",
+            "tenant_id",
+            "dataset_id",
+            "id",
+            postgresql_where=text("dataset_id IS NOT NULL"),
+        ),
+        Index(
             "jobs_by_metadata",
             "metadata",
             postgresql_using="gin",
@@ -141,6 +148,12 @@ class Item(Base):
     __tablename__ = "items"
     __table_args__ = (
         Index("items_by_job", "job_id", "id"),
+        Index(
+            "items_by_custom_id",
+            "job_id",
+            "custom_id",
+            postgresql_where=text("custom_id IS NOT NULL"),
+        ),
         # No index on the state, so that a state's change touches no index.
         {"postgresql_with": {"fillfactor": "85"}},
     )

@@ -52,7 +52,7 @@ def _register(
 
 def _dataset(tenant_id: str) -> Dataset:
     return Dataset(
-        id="dataset_digits",
+        id="dataset_01k9z3n6vq0c8t2w5h7m4r1xjc",
         tenant_id=tenant_id,
         name="digits",
         version=1,

@@ -7,7 +7,7 @@ import pytest
 
 from shared.db import transaction
 from shared.services import events
-from tests.api.client import JOBS, Api, ok, refused, walk
+from tests.api.client import JOBS, Api, ok, refused, run_queued, walk
 from tests.ledger import execute
 
 OUTPUTS = "/api/v1/outputs"
@@ -68,6 +68,16 @@ class TestJobs:
         assert ids(api, JOBS, metadata="customer=") == set()
         assert ids(api, JOBS, metadata="order=acme") == set()
 
+    def test_by_data_set(self, api: Api) -> None:
+        file_id = ok(api.upload(b"text\na\n", "rows.csv", "fine-tune"))["id"]
+        body = {"name": "rows", "modality": "text", "files": [file_id]}
+        dataset = ok(api.post("/api/v1/datasets", body), 202)
+        api.submit({})
+
+        assert ids(api, JOBS, dataset=dataset["id"]) == {dataset["job"]}
+        assert ids(api, JOBS, dataset=dataset["id"], kind="training") == set()
+        assert ids(api, JOBS, dataset=f"dataset_{'0' * 26}") == set()
+
     def test_together_they_narrow(self, api: Api) -> None:
         wanted = api.run({}, metadata={"customer": "acme"})["id"]
         api.run(FAULT, metadata={"customer": "acme"})
@@ -83,6 +93,45 @@ def test_items_by_state(api: Api) -> None:
     assert len(ids(api, path, state="done")) == 2
     assert len(ids(api, path, state="failed")) == 1
     assert ids(api, path, state="queued") == set()
+
+
+class TestByCustomId:
+    """What a client looks for most: what became of one request of its own."""
+
+    @pytest.fixture
+    def job(self, api: Api) -> dict[str, Any]:
+        items = [{"custom_id": id_, "params": {"n": 2}} for id_ in ("order-1", "order-2")]
+        body = {"kind": "generation", "model": "stand-in", "items": items}
+        made = [ok(api.post(JOBS, body), 202) for _ in range(2)]
+        run_queued()
+        return made[0]
+
+    def test_an_item_of_a_job(self, api: Api, job: dict[str, Any]) -> None:
+        path = f"{JOBS}/{job['id']}/items"
+
+        (found,) = ok(api.get(path, custom_id="order-2"))["data"]
+        assert (found["job"], found["custom_id"]) == (job["id"], "order-2")
+        assert ids(api, path, custom_id="order-2", state="done") == {found["id"]}
+        assert ids(api, path, custom_id="order-2", state="failed") == set()
+        assert ids(api, path, custom_id="order-3") == set()
+
+    def test_the_outputs_of_an_item(self, api: Api, job: dict[str, Any]) -> None:
+        path = f"{JOBS}/{job['id']}/outputs"
+        (item,) = ok(api.get(f"{JOBS}/{job['id']}/items", custom_id="order-1"))["data"]
+
+        found = ids(api, path, custom_id="order-1")
+        assert len(found) == 2
+        assert ids(api, path, item=item["id"]) == found
+        assert ids(api, OUTPUTS, item=item["id"]) == found
+        assert ids(api, path, custom_id="order-2", item=item["id"]) == set()
+        assert ids(api, path, custom_id="order-3") == set()
+
+    def test_another_tenants_item_has_no_outputs(
+        self, api: Api, stranger: Api, job: dict[str, Any]
+    ) -> None:
+        (item,) = ok(api.get(f"{JOBS}/{job['id']}/items", custom_id="order-1"))["data"]
+
+        assert ids(stranger, OUTPUTS, item=item["id"]) == set()
 
 
 def test_events_by_type(api: Api) -> None:
@@ -177,6 +226,56 @@ def test_data_sets_by_name_and_state(api: Api) -> None:
     assert ids(api, path, modality="image") == set()
 
 
+@pytest.mark.parametrize("noun", ["models", "datasets", "webhooks", "keys"])
+def test_other_lists_by_the_time_of_making(api: Api, noun: str) -> None:
+    file_id = ok(api.upload(b"text\na\n", "rows.csv", "fine-tune"))["id"]
+    body = {"name": "rows", "modality": "text", "files": [file_id]}
+    ok(api.post("/api/v1/datasets", body), 202)
+    ok(api.post("/api/v1/webhooks", {"url": "https://hooks.example.com"}), 201)
+    path = f"/api/v1/{noun}"
+    (one,) = ok(api.get(path))["data"]
+
+    assert ids(api, path, created_after=one["created_at"]) == {one["id"]}
+    assert ids(api, path, created_before=one["created_at"]) == set()
+
+
+def test_webhooks_by_what_they_are_told_of_and_whether_they_are_disabled(api: Api) -> None:
+    path = "/api/v1/webhooks"
+
+    def register(*events: str) -> str:
+        body = {"url": "https://hooks.example.com", "events": events}
+        return ok(api.post(path, body), 201)["id"]
+
+    every, failures, none = register("*"), register("job.failed", "job.expired"), register()
+    execute(f"UPDATE webhooks SET disabled_at = now() WHERE id = '{failures}'")
+
+    assert ids(api, path, event="job.failed") == {every, failures}
+    assert ids(api, path, event="job.completed") == {every}
+    assert ids(api, path, disabled="true") == {failures}
+    assert ids(api, path, disabled="false") == {every, none}
+    assert ids(api, path, disabled="false", event="job.failed") == {every}
+
+
+def test_keys_by_whether_they_are_good(api: Api) -> None:
+    path = "/api/v1/keys"
+    (own,) = ids(api, path)
+    revoked, expired, good = (
+        ok(api.post(path, {"name": "a", "scopes": ["read"]}), 201)["id"] for _ in range(3)
+    )
+    assert api.delete(f"{path}/{revoked}").status_code == 204
+    execute(f"UPDATE keys SET expires_at = now() WHERE id = '{expired}'")
+
+    assert ids(api, path, in_use="true") == {own, good}
+    assert ids(api, path, in_use="false") == {revoked, expired}
+
+
+def test_families_by_modality(api: Api) -> None:
+    path = "/api/v1/families"
+
+    assert ids(api, path, modality="text") == {"causal_lm", "stand_in"}
+    assert ids(api, path, modality="audio") == set()
+
+
 def test_failures_by_kind(api: Api) -> None:
     api.run(FAULT)
 
@@ -190,6 +289,9 @@ LISTS = (
     "/api/v1/models",
     "/api/v1/datasets",
     "/api/v1/failures",
+    "/api/v1/failures/reasons",
+    "/api/v1/families",
+    "/api/v1/keys",
     "/api/v1/webhooks",
 )
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from shared import wall
 from shared.db import reading, transaction
@@ -27,6 +27,7 @@ from shared.services import (
 from shared.services.ledger import expire, leases, sweep
 from shared.services.pages import Cursor, Period
 from shared.states import JobKind, JobState, OutputState, Stage
+from shared.tables.job import Job
 from shared.tables.tenant import Tenant
 from tests.conftest import cleaned
 from tests.ledger import add_other_tenant, add_stand_in, execute, finish, look, submit, take
@@ -48,6 +49,7 @@ RARE_JOBS = {
     jobs.Filter(state=JobState.FAILED): "jobs_by_state",
     jobs.Filter(model="none"): "jobs_by_model",
     jobs.Filter(metadata="customer=acme"): "jobs_by_metadata",
+    jobs.Filter(dataset_id="none"): "jobs_by_dataset",
     jobs.Filter(pairs=(("customer", "acme"),)): "jobs_by_metadata",
 }
 """Each with the index that leads to the few there are."""
@@ -56,6 +58,7 @@ RARE_OUTPUTS = {
     outputs.Filter(model="none"): "jobs_by_version",
     outputs.Filter(media_type=outputs.MediaType.PNG): "outputs_by_media_type",
     outputs.Filter(label="7"): "outputs_by_label",
+    outputs.Filter(item_id=1): "outputs_item_id_index_key",
 }
 
 
@@ -76,6 +79,7 @@ def crowded(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Te
             submit(tenant.id, [{}] * 3)
         for _ in range(100):
             finish(take())
+        execute("UPDATE items SET custom_id = seq::text")
         execute("ANALYZE")
         yield tenant
 
@@ -105,7 +109,10 @@ def list_what_belongs_to_a_job(tenant: Tenant) -> None:
     with reading() as session:
         job = jobs.list_jobs(session, tenant.id, Cursor(limit=1), jobs.Filter()).rows[0]
         items.list_items(session, job, Cursor())
+        items.list_items(session, job, Cursor(), items.Filter(custom_id="a"))
         outputs.list_outputs(session, tenant.id, Cursor(), outputs.Filter(job_id=job.id))
+        of_one = outputs.Filter(job_id=job.id, custom_id="a")
+        outputs.list_outputs(session, tenant.id, Cursor(), of_one)
         failures.list_failures(session, tenant.id, Cursor(), failures.Filter(job_id=job.id))
 
 
@@ -238,7 +245,7 @@ def test_no_scan_reads_far_more_rows_than_are_asked_for(
     "statement",
     [
         "SELECT count(*) FROM items",
-        "SELECT id FROM items WHERE custom_id = 'none' ORDER BY id LIMIT 1",
+        "SELECT id FROM items WHERE batch_key = 'none' ORDER BY id LIMIT 1",
         "SELECT id FROM outputs WHERE seed = -1 ORDER BY id DESC LIMIT 1",
     ],
 )
@@ -284,6 +291,19 @@ def test_so_they_are_behind_the_wall_where_no_index_on_an_expression_would_serve
         assert RARE_OUTPUTS[only] in looked_up(statements[-1])
 
 
+def test_one_item_of_a_large_job_is_found_by_its_custom_id(crowded: Tenant) -> None:
+    with reading() as session:
+        job = session.scalars(select(Job).order_by(Job.total.desc()).limit(1)).one()
+    wanted = outputs.Filter(job_id=job.id, custom_id="7")
+    with caught() as statements, reading() as session:
+        items.list_items(session, job, Cursor(), items.Filter(custom_id="7"))
+        outputs.list_outputs(session, job.tenant_id, Cursor(), wanted)
+
+    assert len(statements) == 2
+    for statement in statements:
+        assert "custom_id" in looked_up(statement)["items_by_custom_id"]
+
+
 def test_a_time_bounds_the_ids_that_are_read(crowded: Tenant) -> None:
     long_ago = Period(before=datetime(2020, 1, 1, tzinfo=UTC))
     with caught() as statements, reading() as session:
@@ -296,7 +316,7 @@ def test_a_time_bounds_the_ids_that_are_read(crowded: Tenant) -> None:
 
 
 def test_a_table_that_is_read_in_full_would_be_noticed(crowded: Tenant) -> None:
-    assert read_in_full(("SELECT * FROM items WHERE custom_id = 'x'", {})) == {"items"}
+    assert read_in_full(("SELECT * FROM items WHERE batch_key = 'x'", {})) == {"items"}
 
 
 def test_the_queues_settings_keep_dead_rows_few(crowded: Tenant) -> None:
