@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.auth import caller, needs
 from api.creates import once, takes_key
-from api.pagination import ItemId, ListAnswer, ListQuery, answer_list
+from api.pagination import ItemId, ListAnswer, ListQuery, PeriodQuery, answer_list
 from api.requests import require_json
 from api.times import seconds
 from shared.db import reading, transaction
@@ -66,7 +66,7 @@ class ReasonAnswer(BaseModel):
     )
 
 
-class FailuresQuery(ListQuery[FailureId]):
+class FailuresQuery(PeriodQuery[FailureId]):
     """Which failures."""
 
     job: str | None = None
@@ -145,7 +145,9 @@ def show_reason(reason: failures.Reason) -> ReasonAnswer:
 )
 @needs(Scope.READ)
 def list_failures(query: FailuresQuery) -> Response:
-    only = failures.Filter(query.job, _item(query.item), query.reason, query.ended, query.kind)
+    only = failures.Filter(
+        query.job, _item(query.item), query.reason, query.ended, query.kind, query.period()
+    )
     with reading() as session:
         cursor = query.cursor(_number)
         return answer_list(

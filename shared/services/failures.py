@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.orm import Session
 
-from shared.services.pages import Cursor, Page, page, page_of
+from shared.services.pages import ALWAYS, Cursor, Page, Period, numbered_within, page, page_of
 from shared.states import FailureKind
 from shared.tables.failure import Failure
 
@@ -77,6 +77,7 @@ class Filter:
     reason: str | None = None
     ended: bool | None = None
     kind: FailureKind | None = None
+    period: Period = ALWAYS
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def matching(tenant_id: str, only: Filter) -> list[ColumnElement[bool]]:
 def list_failures(session: Session, tenant_id: str, cursor: Cursor, only: Filter) -> Page[Failure]:
     """A page of a tenant's failures."""
     chosen = select(Failure).where(*matching(tenant_id, only))
+    chosen = numbered_within(chosen, Failure, tenant_id, only.period)
     return page(session, chosen, Failure.id, cursor)
 
 

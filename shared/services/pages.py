@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
 
-from sqlalchemy import Select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from shared.errors import NotFound
@@ -15,6 +15,7 @@ Row = TypeVar("Row")
 
 _CLOCKS_DIFFER = timedelta(hours=1)
 """An id has the time of the process that made it, `created_at` the database's, at the commit."""
+_HIGHEST = 2**63 - 1
 _LAST = datetime.max.replace(tzinfo=UTC) - _CLOCKS_DIFFER
 
 
@@ -60,6 +61,26 @@ def made_within(chosen: Select[Row], table: Any, noun: str, period: Period) -> S
     if period.before is not None:
         highest = first_id(noun, min(period.before, _LAST) + _CLOCKS_DIFFER)
         chosen = chosen.where(table.created_at < period.before, table.id < highest)
+    return chosen
+
+
+def numbered_within(chosen: Select[Row], table: Any, tenant_id: str, period: Period) -> Select[Row]:
+    """As `made_within`, of a tenant's rows whose ids are numbers: of two transactions that were
+    open at once either may have the lower ones, but not of two that were an hour apart.
+    """
+    ids = select(table.id).where(table.tenant_id == tenant_id).limit(1)
+    made_at = table.created_at
+    if period.after is not None:
+        earlier = ids.where(made_at < period.after - _CLOCKS_DIFFER).order_by(made_at.desc())
+        chosen = chosen.where(
+            made_at >= period.after, table.id > func.coalesce(earlier.scalar_subquery(), 0)
+        )
+    if period.before is not None:
+        end = min(period.before, _LAST)
+        later = ids.where(made_at >= end + _CLOCKS_DIFFER).order_by(made_at)
+        chosen = chosen.where(
+            made_at < period.before, table.id < func.coalesce(later.scalar_subquery(), _HIGHEST)
+        )
     return chosen
 
 

@@ -19,6 +19,7 @@ class Failure(Base):
         # What may be repeated, by its reason; the rest is history.
         Index("failures_ended", "tenant_id", "reason", "id", postgresql_where=text("ended")),
         Index("failures_by_tenant", "tenant_id", "id"),
+        Index("failures_by_time", "tenant_id", "created_at"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)

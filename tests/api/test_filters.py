@@ -283,6 +283,26 @@ def test_failures_by_kind(api: Api) -> None:
     assert ids(api, "/api/v1/failures", kind="crash") == set()
 
 
+def test_failures_by_the_time_of_their_making(api: Api) -> None:
+    path = "/api/v1/failures"
+    old, new = (api.run(FAULT)["id"] for _ in range(2))
+    moment = ok(api.get(path, job=new))["data"][0]["created_at"]
+    for job, hours in ((old, 3), (new, 0)):
+        execute(
+            f"UPDATE failures SET created_at = created_at - interval '{hours} hours' "
+            f"WHERE job_id = '{job}'"
+        )
+
+    def jobs_of(**query: int) -> set[str]:
+        return {failure["job"] for failure in ok(api.get(path, **query))["data"]}
+
+    assert jobs_of(created_after=moment) == {new}
+    assert jobs_of(created_before=moment - 3600) == {old}
+    assert jobs_of(created_after=moment - 4 * 3600, created_before=moment + 1) == {old, new}
+    assert jobs_of(created_after=moment + 3600) == set()
+    assert jobs_of(created_after=0, created_before=253_402_300_799) == {old, new}
+
+
 LISTS = (
     JOBS,
     OUTPUTS,

@@ -1,7 +1,7 @@
 """The statements that run all the time find their rows by an index, however many there are."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -80,8 +80,20 @@ def crowded(urls: Urls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Te
         for _ in range(100):
             finish(take())
         execute("UPDATE items SET custom_id = seq::text")
+        add_failures(tenant, 4000)
         execute("ANALYZE")
         yield tenant
+
+
+def add_failures(tenant: Tenant, count: int) -> None:
+    """One a minute, the last of them just now."""
+    execute(f"""
+        INSERT INTO failures
+            (tenant_id, job_id, item_id, attempt, kind, reason, error, worker, created_at)
+        SELECT '{tenant.id}', 'job', n, 1, 'error', 'none', '{{}}', 'worker',
+            now() - interval '1 minute' * n
+        FROM generate_series({count}, 1, -1) AS n
+    """)
 
 
 def claim_and_commit(tenant: Tenant) -> None:
@@ -119,6 +131,13 @@ def list_what_belongs_to_a_job(tenant: Tenant) -> None:
 def list_outputs(tenant: Tenant) -> None:
     with reading() as session:
         outputs.list_outputs(session, tenant.id, Cursor(), outputs.Filter())
+
+
+def list_failures_of_a_time(tenant: Tenant) -> None:
+    a_day_ago = datetime.now(UTC) - timedelta(days=1)
+    for period in (Period(before=a_day_ago), Period(a_day_ago, a_day_ago + timedelta(minutes=9))):
+        with reading() as session:
+            failures.list_failures(session, tenant.id, Cursor(), failures.Filter(period=period))
 
 
 def list_by_what_hardly_any_has(tenant: Tenant) -> None:
@@ -183,6 +202,7 @@ HOT = (
     look_at_a_job,
     list_what_belongs_to_a_job,
     list_outputs,
+    list_failures_of_a_time,
     list_by_what_hardly_any_has,
     sweep_through,
     look_for_outdated_jobs,
@@ -199,6 +219,7 @@ OF_THE_API = (
     look_at_a_job,
     list_what_belongs_to_a_job,
     list_outputs,
+    list_failures_of_a_time,
     cancel,
     look_at_the_lanes,
     look_at_the_reasons_of_failures,
