@@ -23,6 +23,7 @@ from api.openai import (
 from api.openai import models as openai_models
 from api.routes import (
     datasets,
+    deliveries,
     events,
     failures,
     families,
@@ -79,6 +80,7 @@ BLUEPRINTS = (
     keys.blueprint,
     usage.blueprint,
     webhooks.blueprint,
+    deliveries.blueprint,
     health.blueprint,
     metrics.blueprint,
 )
