@@ -1,23 +1,30 @@
 """The README's examples run from the first to the last, in their order, as they are written."""
 
 import io
+import json
 import re
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import httpx
 import pytest
 from flask import Flask
 
 from api.demo.material import digits_archive, reference
 from shared.states import Lane
 from tests.documentation.pages import examples, text_of
-from tests.documentation.reader import ADDRESS, Reader, reading_in
+from tests.documentation.reader import ADDRESS, Reader, commands, reading_in
+from tests.receiver import HERE
 from tests.settings import forget_settings
 from tests.threads import draining, served
+from worker.deliveries import Sender
 
 PAGE = "README.md"
+RECEIVER = "https://hooks.example.com"
 TWO_MINUTES, MOMENTS = '"max_seconds": 120', '"max_steps": 4, "width": 16'
 """What alone is changed: how long a training takes."""
 
@@ -32,7 +39,7 @@ curl -s $api/api/v1/jobs -H "$auth" -H "$json" -d '{{"kind": "training", "family
 """The second model that the examples name, which the demo trains."""
 
 PICTURES = [*(f"order-7_{index}.png" for index in range(4)), "order-8_0.png"]
-"""What the items of docs/commands.md become, from a file of JSON lines as from one of rows."""
+"""What the items of a file become, be they rows or JSON lines."""
 
 
 def few_digits() -> bytes:
@@ -49,23 +56,37 @@ def few_digits() -> bytes:
 def reader(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     """One with the data that the page speaks of in his folder, and an installation at work."""
     monkeypatch.setenv("ATELIER_WAIT_SECONDS", "120")
+    monkeypatch.setenv("ATELIER_EGRESS_ALLOW", HERE)
     forget_settings()
     folder = tmp_path / "reader"
     folder.mkdir()
     (folder / "digits.zip").write_bytes(few_digits())
     (folder / "topics.jsonl").write_bytes(reference())
-    json_lines, comma_separated = examples("docs/commands.md")
+    json_lines, _ = examples("docs/commands.md")
     (folder / "items.jsonl").write_text(json_lines, encoding="utf-8")
-    (folder / "items.csv").write_text(comma_separated, encoding="utf-8")
     lanes = (Lane.LIGHT, Lane.TRAINING, Lane.IMAGE, Lane.TEXT)
     with served(app) as address, draining(*lanes), reading_in(folder, address) as made:
         yield made
 
 
-def test_its_examples_run(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    first_job, with_commands = examples(PAGE, "sh")
-    (with_the_sdk,) = examples(PAGE, "python")
+@pytest.fixture
+def imports(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Finds what he makes in his folder, and forgets it afterwards."""
     monkeypatch.chdir(reader.folder)
+    monkeypatch.syspath_prepend(reader.folder)
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "native"]:
+        del sys.modules[name]
+
+
+def test_its_examples_run(
+    reader: Reader,
+    imports: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first_job, with_commands, generate, register = examples(PAGE, "sh")
+    with_the_sdk, with_native, receiver = examples(PAGE, "python")
 
     assert TWO_MINUTES in first_job
     reader.follow(first_job.replace(TWO_MINUTES, MOMENTS))
@@ -73,9 +94,6 @@ def test_its_examples_run(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> No
 
     reader.follow(with_commands)
     assert pictures_in("results") == PICTURES
-    (at_once,) = examples("docs/commands.md", "sh")
-    reader.follow(at_once.replace("items.jsonl", "items.csv").replace("results", "of-rows"))
-    assert pictures_in("of-rows") == PICTURES
 
     reader.follow(REFERENCE)
     names = run(with_the_sdk, reader)
@@ -84,6 +102,34 @@ def test_its_examples_run(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> No
     Path("set.zip").write_bytes(Path("digits.zip").read_bytes())
     assert in_parts(names).file.filename == "set.zip"
     names["client"].close()
+
+    reader.follow(generate)
+    run(with_native, reader)
+    assert {"sevens_0.png", "sevens_1.png"} < set(pictures_in("."))
+
+    with receiving(register, receiver, reader, monkeypatch) as address:
+        capsys.readouterr()
+        (at_once,) = examples("docs/commands.md", "sh")
+        reader.follow(at_once.replace("results", "of-lines"))
+        for sent in Sender().send_due():
+            sent.result()
+        assert httpx.post(f"{address}/atelier", json={"id": "evt_forged"}).status_code == 500
+    assert pictures_in("of-lines") == PICTURES
+    job_id = reader.type("echo $job").strip()
+    assert capsys.readouterr().out == f"job.completed {job_id}\n"
+
+
+@contextmanager
+def receiving(
+    register: str, receiver: str, reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The address at which his receiver answers, which he has registered."""
+    assert len(receiver.splitlines()) <= 20
+    with served(lambda *request: names["app"](*request)) as address:
+        _, made = map(reader.type, commands(register.replace(RECEIVER, address)))
+        monkeypatch.setenv("ATELIER_WEBHOOK_SECRET", json.loads(made)["secret"])
+        names = run(receiver, reader)
+        yield address
 
 
 def pictures_in(folder: str) -> list[str]:
@@ -94,7 +140,7 @@ def run(example: str, reader: Reader) -> dict[str, Any]:
     """Run an example in Python for that reader; the names that it leaves."""
     key = reader.type("echo $ATELIER_API_KEY").strip()
     known = example.replace(ADDRESS, reader.address).replace("atl_…", key)
-    names: dict[str, Any] = {"Path": Path}
+    names: dict[str, Any] = {"__name__": "example", "Path": Path}
     exec(compile(known, PAGE, "exec"), names)
     return names
 
