@@ -23,7 +23,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _JOBS = "/api/v1/jobs"
 _LISTED = 20
 _MOST_FAILURES = 100
-_MOST_MISSING = 20
 
 
 def with_api(command: Command) -> Command:
@@ -65,7 +64,7 @@ def _api(address: str, key: str) -> Api:
     return Api(address, key)
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 def _exit_as(job: Json) -> None:
@@ -139,29 +138,24 @@ def status(api: Api, job_id: str | None, as_json: bool) -> None:
     "--to", "folder", type=click.Path(file_okay=False, path_type=Path), required=True, metavar="DIR"
 )
 @click.option("--wait", "is_waiting", is_flag=True, help="Wait for the end of the job first.")
+@as_json
 @with_api
-def fetch(api: Api, job_id: str, folder: Path, is_waiting: bool) -> None:
-    """Fetch a job's outputs into a folder; what is there already, whole, stays."""
+def fetch(api: Api, job_id: str, folder: Path, is_waiting: bool, as_json: bool) -> None:
+    """Fetch a job's outputs and result files into a folder; what is there already, whole, stays."""
     job = wait(api, job_id) if is_waiting else api.get(job_path(job_id))
     try:
-        tally = fetching.fetch(api, job_id, folder, _show_tally)
+        tally = fetching.fetch(api, job, folder)
     except OSError as error:
         raise click.ClickException(f"cannot write to {folder}: {error}") from None
     finally:
         showing.end_rewriting()
-    tell(f"{tally.fetched} fetched, {tally.kept} already there, {len(tally.missing)} missing")
-    for missing in tally.missing[:_MOST_MISSING]:
-        tell(f"missing  {missing}")
-    if len(tally.missing) > _MOST_MISSING:
-        tell(f"missing  and {len(tally.missing) - _MOST_MISSING} more")
+    tally.tell()
     if not has_ended(job):
         tell(f"{job['id']} is {job['state']}: fetch again for what is not made yet")
+    if as_json:
+        showing.show_json({"job": job["id"], "state": job["state"], **tally.document()})
     if tally.missing or (is_waiting and not succeeded(job)):
         sys.exit(UNSUCCESSFUL)
-
-
-def _show_tally(tally: fetching.Tally) -> None:
-    showing.rewrite(f"{tally.fetched + tally.kept} of the outputs are here")
 
 
 @click.command()
@@ -184,8 +178,12 @@ def cancel(api: Api, job_id: str, as_json: bool) -> None:
 @click.command("logs")
 @click.argument("job_id", metavar="JOB")
 @click.option("--follow", is_flag=True, help="Go on until the job has ended.")
+@as_json
 @with_api
-def logs_command(api: Api, job_id: str, follow: bool) -> None:
+def logs_command(api: Api, job_id: str, follow: bool, as_json: bool) -> None:
     """What happened to a job, and what went wrong, in order."""
-    for line in logs.lines(api, job_id, follow):
-        click.echo(line)
+    for row in logs.rows(api, job_id, follow):
+        if as_json:
+            showing.show_json_line(row)
+        else:
+            click.echo(logs.line(row))

@@ -1,4 +1,4 @@
-"""What happened to a job: its events and the failures of its items, one line each, in order."""
+"""What happened to a job: its events and the failures of its items, in order."""
 
 import heapq
 import time
@@ -12,16 +12,15 @@ _FAILURES = "/api/v1/failures"
 _PAGE = 100
 
 
-def lines(api: Api, job_id: str, follow: bool) -> Iterator[str]:
-    """The lines of a job; with `follow` they go on until it has ended."""
+def rows(api: Api, job_id: str, follow: bool) -> Iterator[Json]:
+    """A job's events and failures; with `follow` they go on until it has ended."""
     began = time.monotonic()
     path = job_path(job_id)
     job = api.get(path)
     events = _Tail(api, f"{path}/events")
     failures = _Tail(api, _FAILURES, job=job["id"])
     while True:
-        for row in heapq.merge(events.rows(), failures.rows(), key=lambda row: row["created_at"]):
-            yield plain(_line(row))
+        yield from heapq.merge(events.rows(), failures.rows(), key=lambda row: row["created_at"])
         # What happened until it was seen to have ended is told; so a last look follows that.
         if not follow or has_ended(job):
             return
@@ -42,8 +41,11 @@ class _Tail:
                 self.query["after"] = page[-1]["id"]
 
 
-def _line(row: Json) -> str:
+def line(row: Json) -> str:
+    """An event or a failure as people read it."""
     if row["object"] == "failure":
         told = f"{row['item']}, attempt {row['attempt']}: {row['error']['message']}"
-        return f"{when(row['created_at'])}  error    failure   {told}"
-    return f"{when(row['created_at'])}  {row['level']:<7}  {row['type']:<8}  {row['message']}"
+        return plain(f"{when(row['created_at'])}  error    failure   {told}")
+    return plain(
+        f"{when(row['created_at'])}  {row['level']:<7}  {row['type']:<8}  {row['message']}"
+    )

@@ -1,10 +1,11 @@
-"""File names for outputs: from what a client calls an item, safe on every file system, never the
-same twice.
+"""File names for what a job made: outputs are called after what a client calls an item; safe on
+every file system, never the same twice.
 """
 
 import hashlib
 import mimetypes
 import re
+from pathlib import PurePosixPath
 from typing import Any
 
 _KEPT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -15,6 +16,8 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 _MOST_CHARACTERS = 50
 """Of a changed custom id: four bytes each still leave room in a name of 255 bytes."""
 
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+
 _TYPES = mimetypes.MimeTypes()
 """Python's own table, which is the same on every machine."""
 
@@ -23,6 +26,12 @@ def file_name(output: dict[str, Any], folds_case: bool) -> str:
     """For example `order-7_0.png`; `folds_case`: on this file system `A` and `a` are one name."""
     stem = output["item"] if output["custom_id"] is None else _stem(output["custom_id"], folds_case)
     return f"{stem}_{int(output['index'])}{_extension(output['media_type'])}"
+
+
+def result_name(field: str, filename: str) -> str:
+    """For example `error_file.jsonl`: no output's name, for those end in their index."""
+    suffix = PurePosixPath(filename).suffix
+    return f"{field}{suffix}" if _SUFFIX.fullmatch(suffix) else field
 
 
 def _stem(custom_id: str, folds_case: bool) -> str:

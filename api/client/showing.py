@@ -37,6 +37,11 @@ def show_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def show_json_line(document: Any) -> None:
+    """One of many, as it comes."""
+    click.echo(json.dumps(document, ensure_ascii=False))
+
+
 def when(seconds: int | None) -> str:
     """A time of the API as the clock on the wall has it."""
     if seconds is None:

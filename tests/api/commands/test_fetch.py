@@ -1,4 +1,6 @@
-"""`atelier fetch`: every output as a file, checked, named safely, taken up where it ended."""
+"""`atelier fetch`: every output as a file, and what the job wrote itself; checked, named safely,
+taken up where it ended.
+"""
 
 import hashlib
 import json
@@ -14,6 +16,7 @@ import pytest
 from api.client.names import file_name
 from shared.states import Lane
 from shared.storage import FolderStorage, read, storage
+from tests.api.client import Api, ok
 from tests.api.commands.site import Fault, Site, run, said
 from tests.threads import draining, served
 
@@ -21,15 +24,22 @@ Finished = Callable[..., str]
 Items = Callable[..., Path]
 
 
+OUTPUT_FILE, ERROR_FILE = "output_file.jsonl", "error_file.jsonl"
+NO_OUTPUTS = {"manifest.jsonl", OUTPUT_FILE, ERROR_FILE}
+
+
 def manifest(folder: Path) -> list[dict[str, Any]]:
-    text = (folder / "manifest.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    return lines(folder / "manifest.jsonl")
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file's text by its name, the manifest aside."""
-    files = [path for path in folder.iterdir() if path.name != "manifest.jsonl"]
+    """Every output's text by the name of its file."""
+    files = [path for path in folder.iterdir() if path.name not in NO_OUTPUTS]
     return {path.name: path.read_text(encoding="utf-8") for path in files}
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_every_output_is_a_file_and_the_manifest_says_which(
@@ -41,7 +51,7 @@ def test_every_output_is_a_file_and_the_manifest_says_which(
     done = run("fetch", job_id, "--to", to)
 
     assert (done.exit_code, done.stdout) == (0, "")
-    assert done.stderr == "3 fetched, 0 already there, 0 missing\n"
+    assert done.stderr == "4 fetched, 0 already there, 0 missing\n"
     first, second, third = sorted(manifest(to), key=lambda line: line["seed"])
     nameless = f"{third['item']}_0.txt"
     assert contents(to) == {
@@ -76,10 +86,47 @@ def test_a_second_fetch_brings_only_what_is_missing_or_damaged(
 
     done = run("fetch", job_id, "--to", tmp_path / "to")
 
-    assert done.stderr == "3 fetched, 57 already there, 0 missing\n"
+    assert done.stderr == "3 fetched, 58 already there, 0 missing\n"
     assert contents(tmp_path / "to") == before
     assert len(manifest(tmp_path / "to")) == 60
     assert len([1 for each in site.seen if each["PATH_INFO"].endswith("/content")]) == 3
+
+
+def test_the_files_that_a_job_wrote_come_too_and_are_checked_and_kept(
+    workers: None, items: Items, tmp_path: Path
+) -> None:
+    file = items({"custom_id": "good"}, {"custom_id": "bad", "params": {"fault": "refuse"}})
+    job_id = run("submit", file, "--model", "stand-in", "--wait").stdout.strip()
+    to = tmp_path / "to"
+
+    said("fetch", job_id, "--to", to)
+
+    assert [line["custom_id"] for line in lines(to / OUTPUT_FILE)] == ["good"]
+    (failed,) = lines(to / ERROR_FILE)
+    assert (failed["custom_id"], failed["error"]["code"]) == ("bad", "invalid_value")
+    whole = (to / ERROR_FILE).read_bytes()
+    (to / ERROR_FILE).write_bytes(whole[:-9])
+    again = run("fetch", job_id, "--to", to)
+    assert again.stderr == "1 fetched, 2 already there, 0 missing\n"
+    assert (to / ERROR_FILE).read_bytes() == whole
+
+
+def test_json_says_what_came_of_it(finished: Finished, api: Api, tmp_path: Path) -> None:
+    job_id = finished({"custom_id": "a"}, {"custom_id": "b"})
+    fetch = ("fetch", job_id, "--to", tmp_path / "to", "--json")
+
+    came = json.loads(said(*fetch))
+
+    tally = {"fetched": 3, "kept": 0, "missing": []}
+    assert came == {"job": job_id, "state": "succeeded", **tally}
+    file = ok(api.get(f"/api/v1/jobs/{job_id}"))["output_file"]
+    ok(api.delete(f"/v1/files/{file}"))
+    later = run(*fetch)
+    assert later.exit_code == 1
+    assert (json.loads(later.stdout)["fetched"], json.loads(later.stdout)["kept"]) == (0, 2)
+    (missing,) = json.loads(later.stdout)["missing"]
+    assert (missing["id"], missing["file"]) == (file, "output_file")
+    assert missing["message"].startswith("No file ")
 
 
 def test_content_that_is_not_what_the_server_says_is_never_kept(
@@ -94,7 +141,7 @@ def test_content_that_is_not_what_the_server_says_is_never_kept(
     done = run("fetch", job_id, "--to", tmp_path / "to")
 
     assert done.exit_code == 1
-    assert "1 fetched, 0 already there, 2 missing" in done.stderr
+    assert "2 fetched, 0 already there, 2 missing" in done.stderr
     assert "what came does not have the hash that it should" in done.stderr
     assert "Nothing is stored under" in done.stderr
     assert len(manifest(tmp_path / "to")) == 1
@@ -141,7 +188,7 @@ def test_a_link_to_the_storage_is_followed_without_the_key(
         said("fetch", job_id, "--to", tmp_path / "to")
 
     assert sorted(contents(tmp_path / "to").values()) == ["seed 1", "seed 2"]
-    assert len(asked) == 2
+    assert len(asked) == 3
     assert not any(api_key in str(environ) for environ in asked)
     assert all(api_key in each["HTTP_AUTHORIZATION"] for each in site.seen)
 
@@ -185,7 +232,7 @@ def test_on_a_terminal_the_files_are_counted(finished: Finished, tmp_path: Path)
     os.close(theirs)
     shown = os.read(ours, 1 << 16).decode()
     os.close(ours)
-    assert "\r3 of the outputs are here\r\n3 fetched" in shown
+    assert "\r3 of the outputs are here\r\n4 fetched" in shown
 
 
 def test_a_folder_that_cannot_be_written_to_is_said(finished: Finished, tmp_path: Path) -> None:

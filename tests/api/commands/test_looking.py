@@ -116,6 +116,19 @@ class TestLogs:
         assert states == ["queued", "running", "finalizing", "partial"]
         assert any("attempt 1: seed: refused" in line for line in lines)
 
+    def test_json_is_the_apis_own_an_object_a_line(self, workers: None, items: Items) -> None:
+        file = items({"fault": "refuse"}, {})
+        job_id = run("submit", file, "--model", "stand-in", "--wait").stdout.strip()
+
+        rows = [json.loads(line) for line in said("logs", job_id, "--json").splitlines()]
+
+        assert {(row["object"], row["job"]) for row in rows} == {
+            ("event", job_id),
+            ("failure", job_id),
+        }
+        assert [row["created_at"] for row in rows] == sorted(row["created_at"] for row in rows)
+        assert len(rows) == len(said("logs", job_id, "--follow", "--json").splitlines())
+
     def test_following_ends_with_the_job_and_tells_each_line_once(
         self, site: Site, items: Items
     ) -> None:
