@@ -152,16 +152,20 @@ def _complete_operation(operation: Json, method: str, path: str, view: Any) -> N
         stream = {"type": "string", "description": said}
         answers["200"]["content"]["text/event-stream"] = {"schema": stream}
         operation["parameters"] = [*operation.get("parameters", []), *view.headers]
-    for parameter in operation.get("parameters", []):
-        if parameter["in"] == "query":
-            parameter["schema"] = _without_null(parameter["schema"])
-            if parameter["schema"].get("type") == "object":
-                parameter |= {"style": "deepObject", "explode": True}
+    _complete_query(operation)
     for answer in answers.values():
         names = ("x-request-id", *(_RATES if "security" in operation else ()))
         answer["headers"] = _headers(*names) | answer.get("headers", {})
     for status in _statuses(operation, method):
         answers[status] = {"$ref": f"#/components/responses/{_ERRORS[status][0]}"}
+
+
+def _complete_query(operation: Json) -> None:
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "query":
+            parameter["schema"] = _without_null(parameter["schema"])
+            if parameter["schema"].get("type") == "object":
+                parameter |= {"style": "deepObject", "explode": True}
 
 
 def _without_null(schema: Json) -> Json:

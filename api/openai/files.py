@@ -51,7 +51,18 @@ class ExpiresAfter(BaseModel):
 class FileForm(BaseModel):
     """A file to upload."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "file": '{"custom_id": "order-7", "params": {"label": "7"}}\n',
+                    "purpose": "batch",
+                },
+            ]
+        },
+    )
 
     file: SentFile
     purpose: Purpose = Field(description="`fine-tune` for data sets, `batch` for items.")

@@ -67,7 +67,28 @@ class Method(BaseModel):
 class FineTuningJobBody(BaseModel):
     """A training to accept."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "causal_lm",
+                    "training_file": "file-01k9z3n6vq0c8t2w5h7m4r1xjc",
+                    "suffix": "shop",
+                    "method": {
+                        "type": "supervised",
+                        "supervised": {"hyperparameters": {"n_epochs": 3}},
+                    },
+                },
+                {
+                    "model": "conditional_gan",
+                    "training_file": "digits",
+                    "method": {"type": "gan", "gan": {"hyperparameters": {"max_seconds": 120}}},
+                },
+            ]
+        },
+    )
 
     model: str = Field(
         description="A family, as `causal_lm`, to start from nothing; or a model to go on from."

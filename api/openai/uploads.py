@@ -71,7 +71,11 @@ class UploadAnswer(BaseModel):
 class PartForm(BaseModel):
     """Bytes of an upload."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        json_schema_extra={"examples": [{"data": "the next bytes of the file"}]},
+    )
 
     data: SentFile = Field(description="At most 64 MiB.")
 
@@ -88,7 +92,11 @@ class PartAnswer(BaseModel):
 class CompleteBody(BaseModel):
     """How the parts make the file."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"part_ids": ["part_01k9z3n6vq0c8t2w5h7m4r1xja"]}]},
+    )
 
     part_ids: Annotated[list[str], Field(min_length=1, max_length=uploads.MOST_PARTS)] = Field(
         description="In the order of the file."

@@ -77,7 +77,9 @@ class KeyBody(BaseModel):
 class RotateBody(BaseModel):
     """How to pass from one key to the next."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"overlap_seconds": 3600}]}
+    )
 
     overlap_seconds: int = Field(
         _A_DAY_S,

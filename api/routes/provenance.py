@@ -27,7 +27,11 @@ blueprint = APIBlueprint(
 class VerificationForm(BaseModel):
     """A file of unknown origin."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        json_schema_extra={"examples": [{"file": "the bytes of the file"}]},
+    )
 
     file: SentFile
 

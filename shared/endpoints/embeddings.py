@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.endpoint import Endpoint, EndpointBody, Made
 from shared.errors import Invalid
@@ -17,6 +17,12 @@ _BYTES = 4
 
 class EmbeddingsBody(EndpointBody):
     """Texts of which vectors are wanted."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"model": "stories", "input": ["The dog ran.", "A dog."]}],
+        }
+    )
 
     input: str | list[str] = Field(description="A text, or up to 2,048.")
     encoding_format: Literal["float", "base64"] | None = Field(

@@ -1,5 +1,6 @@
-"""What the examples of the description name: models, a data set, files and outputs."""
+"""What the examples of the description name: models, data, outputs, a key and an upload."""
 
+import io
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -16,23 +17,38 @@ from worker.runner import drain
 FAMILIES = "tests.families.costless_text,tests.families.costless_images"
 """Of its models: they make what they are asked for, at no cost."""
 OUTPUTS = ("output_01k9z3n6vq0c8t2w5h7m4r1xja", "output_01k9z3n6vq0c8t2w5h7m4r1xjb")
-FILES = ("file-01k9z3n6vq0c8t2w5h7m4r1xja", "file-01k9z3n6vq0c8t2w5h7m4r1xjb")
+FILES = {
+    "file-01k9z3n6vq0c8t2w5h7m4r1xja": "batch",
+    "file-01k9z3n6vq0c8t2w5h7m4r1xjb": "batch",
+    "file-01k9z3n6vq0c8t2w5h7m4r1xjc": "fine-tune",
+}
+"""Each with its purpose."""
+PART, LENGTH = "part_01k9z3n6vq0c8t2w5h7m4r1xja", 64
+"""The only part of an upload."""
 
 
-def furnish(api: Api, tenant_id: str) -> None:
-    """Give a tenant all of it."""
+def furnish(api: Api, tenant_id: str) -> dict[str, str]:
+    """Give a tenant all of it. Returns what is at addresses with an open part, by what stands
+    before that.
+    """
     with transaction() as session:
         digits = {"labels": list("0123456789"), "size": 28}
         _register(session, tenant_id, "digits", "conditional_gan", digits)
         _register(session, tenant_id, "stories", "causal_lm", {"max_position_embeddings": 512})
         session.add(_dataset(tenant_id))
-    for id_ in FILES:
-        uploaded = ok(api.upload(b"{}\n"))["id"]
+    for id_, purpose in FILES.items():
+        uploaded = ok(api.upload(b"{}\n", purpose=purpose))["id"]
         execute(f"UPDATE files SET id = '{id_}' WHERE id = '{uploaded}'")
     for id_, made in zip(OUTPUTS, _pictures(api, len(OUTPUTS)), strict=True):
         execute(f"UPDATE outputs SET id = '{id_}' WHERE id = '{made}'")
     (approved,) = _pictures(api, 1)
     execute(f"UPDATE outputs SET state = 'approved' WHERE id = '{approved}'")
+    key = ok(api.post("/api/v1/keys", {"name": "the shop", "scopes": ["read"]}), 201)
+    return {
+        "/api/v1/keys": key["id"],
+        "/api/v1/models": "digits",
+        "/v1/uploads": _upload(api),
+    }
 
 
 def _pictures(api: Api, count: int) -> list[str]:
@@ -41,6 +57,16 @@ def _pictures(api: Api, count: int) -> list[str]:
     job = ok(api.post("/api/v1/jobs", submitted), 202)
     drain(Lane.IMAGE)
     return [made["id"] for made in ok(api.get(f"/api/v1/jobs/{job['id']}/outputs"))["data"]]
+
+
+def _upload(api: Api) -> str:
+    """An upload of which all has come."""
+    announced = {"filename": "a.txt", "purpose": "fine-tune", "mime_type": "text/plain"}
+    upload = ok(api.post("/v1/uploads", {**announced, "bytes": LENGTH}))["id"]
+    form = {"data": (io.BytesIO(b"a" * LENGTH), "part")}
+    part = ok(api.request("POST", f"/v1/uploads/{upload}/parts", data=form))["id"]
+    execute(f"UPDATE upload_parts SET id = '{PART}' WHERE id = '{part}'")
+    return upload
 
 
 def _register(

@@ -1,7 +1,8 @@
-"""The examples of the description are sent as they are written, and each is accepted."""
+"""The description has an example of every body; each is sent as it is written, and accepted."""
 
+import io
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -10,51 +11,80 @@ from tests.api.client import Api, ok
 from tests.api.furnishing import FAMILIES, furnish
 from tests.settings import forget_settings
 
-FIRST = {
-    "/api/v1/datasets",
-    "/api/v1/jobs",
-    "/api/v1/keys",
-    "/api/v1/webhooks",
-    "/v1/batches",
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/images/generations",
-}
-"""What people do first."""
+Json = dict[str, Any]
+
+FORM = "multipart/form-data"
+
+
+class Operation(NamedTuple):
+    """What takes a body."""
+
+    method: str
+    path: str
+    media_type: str
+    schema: Json
+
+    def options(self, example: Json) -> Json:
+        """How the test's client is told to send an example."""
+        if self.media_type != FORM:
+            return {"json": example}
+        fields = self.schema["properties"]
+        return {
+            "data": {
+                name: _file(value) if fields[name].get("format") == "binary" else value
+                for name, value in example.items()
+            }
+        }
+
+
+def _file(text: str) -> tuple[io.BytesIO, str]:
+    return io.BytesIO(text.encode()), "example"
 
 
 @pytest.fixture
-def furnished(api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Api:
-    """A client of an installation that has what the examples name, and no worker."""
+def names(api: Api, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What stands for the open parts of addresses, at an installation that has what the examples
+    name, and no worker.
+    """
     monkeypatch.setenv("ATELIER_WAIT_SECONDS", "0.1")
     monkeypatch.setenv("ATELIER_FAMILIES", FAMILIES)
     forget_settings()
-    furnish(api, tenant.id)
-    return api
+    return furnish(api, tenant.id)
 
 
-def examples(document: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """Method, path and body of every example."""
+def operations(document: Json) -> Iterator[Operation]:
+    """Every operation that takes a body, once for each form in which it does."""
     for path, item in document["paths"].items():
         for method, operation in item.items():
-            content = operation.get("requestBody", {}).get("content", {}).get("application/json")
-            if content is None:
-                continue
-            schema = document["components"]["schemas"][content["schema"]["$ref"].split("/")[-1]]
-            for body in schema.get("examples", []):
-                yield method.upper(), path, body
+            for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+                name = content["schema"]["$ref"].split("/")[-1]
+                schema = document["components"]["schemas"][name]
+                yield Operation(method.upper(), path, media_type, schema)
 
 
-def test_every_example_is_accepted_as_it_is_written(furnished: Api) -> None:
-    sent = list(examples(ok(furnished.get("/openapi.json"))))
+def test_every_body_has_an_example_that_is_accepted_as_it_is_written(
+    api: Api, names: dict[str, str]
+) -> None:
+    taking_bodies = list(operations(ok(api.get("/openapi.json"))))
+    assert {each.media_type for each in taking_bodies} == {"application/json", FORM}
 
-    for method, path, body in sent:
-        response = furnished.request(
-            method,
-            path.replace("{name}", "digits"),
-            json=body,
-            headers={"Prefer": "respond-async"},
-        )
-        assert response.status_code in {200, 201, 202}, (path, body, response.text)
+    for operation in taking_bodies:
+        method, path, _, schema = operation
+        assert schema.get("examples"), (method, path)
+        for body in schema["examples"]:
+            response = api.request(
+                method,
+                _filled(path, names),
+                headers={"Prefer": "respond-async"},
+                **operation.options(body),
+            )
+            assert response.status_code in {200, 201, 202}, (path, body, response.text)
 
-    assert {path for _, path, _ in sent} >= FIRST
+
+def _filled(path: str, names: dict[str, str]) -> str:
+    """An address with a name in its open part."""
+    for beginning, name in names.items():
+        if path.startswith(f"{beginning}/{{"):
+            _, _, rest = path.partition("}")
+            return f"{beginning}/{name}{rest}"
+    return path
