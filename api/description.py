@@ -51,8 +51,15 @@ _ERRORS: dict[str, tuple[str, str]] = {
     "415": ("UnsupportedMediaType", "The body is of another media type than the one named here."),
     "422": ("KeyReused", "The Idempotency-Key was used with another request."),
     "429": ("TooManyRequests", "A quota or rate is used up; nothing was accepted."),
-    "500": ("Failed", "Something went wrong on the server's side; nothing was changed."),
-    "503": ("Unavailable", "It cannot be served now; nothing was changed. Try again."),
+    "500": (
+        "Failed",
+        "Something went wrong on the server's side; nothing was changed, unless `code` is "
+        "`generation_failed`: then the call's job has failed.",
+    ),
+    "503": (
+        "Unavailable",
+        "It cannot be served now; nothing was changed, or the call's job was cancelled. Try again.",
+    ),
 }
 """Name and meaning of every error's answer, by status."""
 _REPEATABLE = {"429", "503"}

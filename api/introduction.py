@@ -21,8 +21,13 @@ What belongs to another tenant is answered as if it did not exist (404).
 
 An operation that takes the header `Idempotency-Key` creates nothing twice: the same key with the
 same request gets the same answer for at least a day; with another request it is refused (422).
-Any other POST refuses the header (400), so that nobody takes it for safe to repeat. After a
-5xx, nothing was created. `Retry-After` says in how many seconds to try again.
+Any other POST refuses the header (400), so that nobody takes it for safe to repeat.
+
+After a 5xx, nothing was created, with one exception: a call under `/v1` that waits for what it asks
+for is a job as well. Its 503 `busy` leaves that cancelled, and may be sent again. Its 500
+`generation_failed` leaves it failed, after every attempt, and what these took counts as used; it
+comes with `x-should-retry: false`, since another call would end the same. `Retry-After` says in how
+many seconds to try again.
 
 ### Lists
 

@@ -1,13 +1,18 @@
-"""The official client repeats what it got no answer to: nothing is made twice by that."""
+"""The official client repeats what it got no answer to: nothing is made twice by that. What would
+end the same it does not repeat.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
-from openai import OpenAI
+from openai import InternalServerError, OpenAI
 
 from api.app import create_app
-from tests.threads import Wsgi, served
+from shared.states import Lane
+from tests.api.client import JOBS, Api, ok
+from tests.settings import forget_settings
+from tests.threads import Wsgi, draining, served
 
 
 class Lossy:
@@ -46,3 +51,34 @@ def test_a_batch_whose_answer_was_lost_is_made_once(client: OpenAI) -> None:
 
     assert [each.id for each in client.batches.list()] == [batch.id]
     assert [each.id for each in client.files.list()] == [file.id]
+
+
+def test_a_call_whose_model_failed_is_not_repeated_and_its_job_is_there(
+    stories: str, api: Api, api_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the weights are no good")
+
+    monkeypatch.setattr("worker.text.causal_lm.family.CausalLm.generate", fail)
+    monkeypatch.setenv("ATELIER_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("ATELIER_WAIT_SECONDS", "60")
+    forget_settings()
+    asked: list[str] = []
+
+    def counted(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        asked.append(environ["PATH_INFO"])
+        return app(environ, start)
+
+    app = create_app()
+    with (
+        served(counted) as address,
+        draining(Lane.TEXT),
+        OpenAI(base_url=f"{address}/v1", api_key=api_key) as client,
+        pytest.raises(InternalServerError) as failed,
+    ):
+        client.completions.create(model=stories, prompt="Once", max_tokens=4)
+
+    assert failed.value.code == "generation_failed"
+    assert asked == ["/v1/completions"]
+    (job,) = ok(api.get(JOBS))["data"]
+    assert job["state"] == "failed"
