@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.util import find_spec
 
 from migrations.commands import upgrade
@@ -32,12 +33,14 @@ def run(ready: Callable[[str], None]) -> None:
     def prepare(urls: Urls) -> list[Program]:
         values = _variables(urls)
         adopt(values)
+        # Not before: the note of another `atelier up` that runs on this home stays.
+        at_end.callback(note.unlink, missing_ok=True)
         note.write_text(json.dumps(values), encoding="utf-8")
         note.chmod(0o600)
         upgrade()
         return programs(Place(ours.host, ours.port, ours.home / "log", environment()))
 
-    try:
+    with ExitStack() as at_end:
         serve(
             ours.home,
             prepare,
@@ -47,8 +50,6 @@ def run(ready: Callable[[str], None]) -> None:
             port=ours.port,
             ready=lambda _: ready(f"http://{ours.host}:{ours.port}"),
         )
-    finally:
-        note.unlink(missing_ok=True)
 
 
 def _variables(urls: Urls) -> dict[str, str]:

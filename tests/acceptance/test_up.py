@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import httpx
@@ -64,11 +66,14 @@ def came_back(site: Installation, word: str, killed: list[psutil.Process]) -> bo
     return any(process.pid != killed[0].pid for process in running(site, word))
 
 
-def test_a_second_start_on_the_same_home_is_refused(site: Installation) -> None:
-    home = psutil.Process(site.process.pid).environ()["ATELIER_HOME"]
+def test_a_second_start_on_the_same_home_is_refused_and_the_first_stays_in_reach(
+    site: Installation,
+) -> None:
+    first = psutil.Process(site.process.pid)
+    environment = first.environ()
     second = psutil.Popen(
-        psutil.Process(site.process.pid).cmdline(),
-        env={**os.environ, "ATELIER_HOME": home, "ATELIER_PORT": "1"},
+        first.cmdline(),
+        env={**environment, "ATELIER_PORT": "1"},
         stderr=-1,
         text=True,
     )
@@ -76,6 +81,8 @@ def test_a_second_start_on_the_same_home_is_refused(site: Installation) -> None:
 
     assert second.returncode == 1
     assert str(site.process.pid) in said
+    command = [sys.executable, "-m", "api", "lane", "resume", "image"]
+    subprocess.run(command, env=environment, check=True)
 
 
 def test_when_it_is_told_to_end_no_process_is_left() -> None:
