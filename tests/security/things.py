@@ -25,7 +25,8 @@ def make(own: Api) -> Things:
     tuning = {"model": "causal_lm", "training_file": file_id}
     training = ok(own.post("/v1/fine_tuning/jobs", tuning))
     key = ok(own.post("/api/v1/keys", {"name": "a", "scopes": ["read"]}), 201)
-    asked = {"input_file_id": file_id, "endpoint": "/v1/completions", "completion_window": "24h"}
+    lines = ok(own.upload(b"{}\n"))["id"]
+    asked = {"input_file_id": lines, "endpoint": "/v1/completions", "completion_window": "24h"}
     batch = ok(own.post("/v1/batches", asked))
     hook = ok(own.post("/api/v1/webhooks", {"url": "https://hooks.example.com"}), 201)
     verdict = {"output": output["id"], "decision": "approve"}
