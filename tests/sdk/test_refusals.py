@@ -147,6 +147,6 @@ def test_a_line_of_a_batch_is_told_the_same_below_its_number(
         errors = until(lambda: unheeded.batches.retrieve(batch.id).errors)
 
     assert [(error.line, error.param, error.message) for error in errors.data or ()] == [
-        (line, f"line {line}.body.{param}", f"line {line}.body.{param}: {said}")
+        (line, f"body.{param}", f"line {line}.body.{param}: {said}")
         for line, (*_, param, said) in enumerate(faults, start=1)
     ]
