@@ -203,7 +203,8 @@ def _statuses(operation: Json, method: str) -> list[str]:
         "413": method != "GET",
         "415": has_body,
         "422": takes_key,
-        "429": "security" in operation,
+        # Without a key it is the address whose requests are counted, but for those of health.
+        "429": "security" in operation or has_id,
     }
     return [status for status in _ERRORS if conditions.get(status, True)]
 

@@ -47,6 +47,7 @@ def test_every_operation_keeps_to_its_description(furnished: Api, tenant: Tenant
 
     with contract.kept(key) as address:
         report = contract.run(address, key, EXAMPLES, needed)
+
     assert not report.faults, "\n\n".join(f"{name}\n{said}" for name, said in report.faults.items())
     assert report.requests > 2000
     assert report.answers.keys() >= needed.keys(), "they are still there"
