@@ -27,7 +27,6 @@ from shared.errors import Conflict, Invalid
 from shared.links import Links
 from shared.queues import hint
 from shared.services import idempotency, items, jobs, models, outputs, submissions
-from shared.services.invalid import as_sent
 from shared.services.items import Wanted
 from shared.states import JobState, Lane
 from shared.storage import read
@@ -129,7 +128,7 @@ def _made(job: Job, body: EndpointBody, to_outputs: Links, key: str | None) -> M
             # By an equal request whose time was up, which forgot the key; or by somebody else.
             raise NotInTime if is_forgotten(session, ended, key) else Cancelled
     if undone is not None:
-        raise as_sent(items.failure_of(undone), body.names(undone.seq))
+        raise items.failure_of(undone)
     return Made(
         id=ended.id,
         created=int(ended.created_at.timestamp()),

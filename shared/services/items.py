@@ -149,7 +149,7 @@ class _Check:
             custom_id=item.custom_id,
             batch_key=f"{self.version_id}:{params.batch_shape()}",
             cost=params.cost(),
-            form=json.dumps(item.form) if item.form else None,
+            form=_form(item),
         )
 
     def _check_custom_id(self, custom_id: str) -> None:
@@ -160,6 +160,13 @@ class _Check:
         if custom_id in self.seen:
             raise Invalid(f"custom_id: {custom_id!r} occurs twice", param="custom_id")
         self.seen.add(custom_id)
+
+
+def _form(item: Wanted) -> str | None:
+    """What is kept of a request for its answer: its form, and its own names, should it fail."""
+    names = {"names": dict(item.names)} if item.names else {}
+    form = {**(item.form or {}), **names}
+    return json.dumps(form) if form else None
 
 
 def _check_storable(params: ItemParams, told: str) -> None:
@@ -223,7 +230,7 @@ def failure_of(item: Item) -> ItemFailed:
     failed = ItemFailed(message, param=error.get("param"))
     if error.get("code") not in {None, "internal", "crashed"}:
         failed.status, failed.code = 400, error["code"]
-    return failed
+    return as_sent(failed, (item.form or {}).get("names"))
 
 
 def _pages(

@@ -171,7 +171,9 @@ class Item(Base):
     custom_id: Mapped[str | None] = mapped_column(String)
     params: Mapped[dict[str, Any]] = mapped_column(JSONB)
     form: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    """What of its request to an endpoint shapes only the answer; see shared/endpoint.py."""
+    """What of its request to an endpoint shapes only the answer, and as `names` what the client
+    calls some parameters; see shared/endpoint.py.
+    """
     flow_id: Mapped[int] = mapped_column(Integer)
     batch_key: Mapped[str] = mapped_column(String)
     cost: Mapped[float] = mapped_column(REAL, server_default="1")

@@ -117,6 +117,31 @@ def test_a_request_that_fails_stands_in_the_error_file(client: OpenAI) -> None:
     assert "context" in bad["response"]["body"]["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("url", "asked", "param"),
+    [
+        ("/v1/embeddings", {"input": "word " * 2000}, "input"),
+        ("/v1/embeddings", {"input": ["a", "word " * 2000]}, "input[1]"),
+        (COMPLETIONS, {"prompt": ["word " * 2000]}, "prompt[0]"),
+    ],
+)
+def test_a_request_that_fails_names_its_field_as_it_was_sent(
+    client: OpenAI, url: Any, asked: dict[str, Any], param: str
+) -> None:
+    request = {
+        "custom_id": "bad",
+        "method": "POST",
+        "url": url,
+        "body": {"model": "stories", **asked},
+    }
+
+    batch = ended(client, submit(client, jsonl(request), url))
+
+    (bad,) = lines_of(client, batch.error_file_id)
+    error = bad["response"]["body"]["error"]
+    assert (error["param"], error["message"].split(":")[0]) == (param, param)
+
+
 def test_a_batch_of_which_all_fail_has_completed_without_an_output_file(client: OpenAI) -> None:
     batch = ended(client, submit(client, jsonl(line("bad", prompt="word " * 2000))))
 
