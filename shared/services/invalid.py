@@ -43,7 +43,8 @@ def invalid(error: ValidationError, *where: str, names: Mapping[str, str] | None
     faults = _by_place(error)
     for place, each in faults.items():
         path = _path(place)
-        said[_path((*where, (names or {}).get(path, path)))] = [_say(fault) for fault in each]
+        below = [(names or {}).get(path, path)] if path else []
+        said[_path((*where, *below))] = [_say(fault) for fault in each]
     sentences = [_sentence(path, each) for path, each in said.items()]
     more = len(sentences) - _SHOWN
     message = "; ".join(sentences[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
