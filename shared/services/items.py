@@ -14,7 +14,14 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from shared import catalog
-from shared.errors import Invalid, ItemFailed, Permanent
+from shared.errors import (
+    IntegrityError,
+    Invalid,
+    ItemFailed,
+    Permanent,
+    Retryable,
+    StorageUnavailable,
+)
 from shared.family import ItemParams
 from shared.services.invalid import as_sent, invalid
 from shared.services.ledger.accept import NewItem
@@ -30,6 +37,11 @@ MOST_FAULTS = 100
 _SHOWN_FAULTS = 20
 _PAGE = 200
 """Items that are read at once where all of a job are."""
+
+_OURS = frozenset(
+    {None, "internal", "crashed", Retryable.code, StorageUnavailable.code, IntegrityError.code}
+)
+"""Codes of faults that are the installation's; any other is of what was asked."""
 
 _Fault = TypeVar("_Fault", bound=Permanent)
 
@@ -228,7 +240,7 @@ def failure_of(item: Item) -> ItemFailed:
     error = item.error or {}
     message = error.get("message", f"The item was {item.state}.")
     failed = ItemFailed(message, param=error.get("param"))
-    if error.get("code") not in {None, "internal", "crashed"}:
+    if error.get("code") not in _OURS:
         failed.status, failed.code = 400, error["code"]
     return as_sent(failed, (item.form or {}).get("names"))
 
