@@ -8,10 +8,12 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 from uuid import UUID
 
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from shared import metrics
 from shared.db import transaction
@@ -28,6 +30,8 @@ from worker.deliveries import Sender
 log = logging.getLogger(__name__)
 
 _HOUR_S = 3600.0
+
+Changed = TypeVar("Changed")
 
 
 def recover_leases() -> None:
@@ -57,26 +61,30 @@ def expire_jobs() -> None:
     with transaction() as session:
         overdue = expire.overdue_jobs(session)
     for job_id in overdue:
-        try:
-            with transaction() as session:
-                expire.expire(session, job_id)
-        except SQLAlchemyError as error:
-            # One that is busy must not hold up the others.
-            log.warning("job %s could not expire, next time again: %s", job_id, error)
+        _unless_busy(job_id, expire.expire)
 
 
 def hold_to_budgets() -> None:
     """Stop work whose budget is spent, and let go on what has stopped for that."""
     with transaction() as session:
-        spent, renewed = list(overdrafts.to_stop(session)), list(overdrafts.to_go_on(session))
-    for job_id in spent:
-        with transaction() as session:
-            overdrafts.stop(session, job_id)
-    for job_id in renewed:
-        with transaction() as session:
-            job = overdrafts.go_on(session, job_id)
+        found = overdrafts.look(session)
+    for job_id in found.to_stop:
+        _unless_busy(job_id, overdrafts.stop)
+    for job_id in found.to_go_on:
+        job = _unless_busy(job_id, overdrafts.go_on)
         if job is not None:
             hint(Lane(job.lane))
+
+
+def _unless_busy(job_id: str, change: Callable[[Session, str], Changed]) -> Changed | None:
+    """Change one job; another's row may be locked for long, which must not hold up this one's."""
+    try:
+        with transaction() as session:
+            return change(session, job_id)
+    except SQLAlchemyError as error:
+        told = "%s of job %s was not possible, next time again: %s"
+        log.warning(told, change.__name__, job_id, error)
+        return None
 
 
 def restore_hints() -> None:

@@ -176,9 +176,10 @@ class _Check:
 
 def _form(item: Wanted) -> str | None:
     """What is kept of a request for its answer: its form, and its own names, should it fail."""
+    if not item.form and not item.names:
+        return None
     names = {"names": dict(item.names)} if item.names else {}
-    form = {**(item.form or {}), **names}
-    return json.dumps(form) if form else None
+    return json.dumps({**(item.form or {}), **names})
 
 
 def _check_storable(params: ItemParams, told: str) -> None:

@@ -5,7 +5,7 @@ Budgets hold by what work is expected to take (services/budgets.py). What was ne
 takes longer than it used to, spends more; the sweeper looks.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
@@ -35,27 +35,28 @@ _ASKERS = text("""
 """)
 
 
-def to_stop(session: Session) -> Iterator[str]:
-    """The jobs whose budget is spent, and that have not stopped."""
-    for tenant_id, key_id, is_spent in _askers(session):
-        if is_spent:
-            yield from session.scalars(
-                _of(tenant_id, key_id).where(Job.state.in_([JobState.QUEUED, JobState.RUNNING]))
-            ).all()
+@dataclass
+class Found:
+    """The ids of jobs about which something is to be done."""
+
+    to_stop: list[str] = field(default_factory=list)
+    """Their budget is spent, and they have not stopped."""
+    to_go_on: list[str] = field(default_factory=list)
+    """They have stopped for their budget, and need not any more."""
 
 
-def to_go_on(session: Session) -> Iterator[str]:
-    """The jobs that have stopped for their budget, and need not any more."""
-    for tenant_id, key_id, is_spent in _askers(session):
-        if not is_spent:
-            yield from session.scalars(
-                _of(tenant_id, key_id).where(Job.state == JobState.PAUSED, Job.over_budget)
-            ).all()
-
-
-def _askers(session: Session) -> Iterator[tuple[str, str | None, bool]]:
+def look(session: Session) -> Found:
+    """Hold all budgeted work against its budgets, each of them looked at once."""
+    found = Found()
     for tenant_id, key_id in session.execute(_ASKERS, {"kinds": _KINDS}).all():
-        yield tenant_id, key_id, budgets.is_spent(session, tenant_id, key_id)
+        theirs = _of(tenant_id, key_id)
+        if budgets.is_spent(session, tenant_id, key_id):
+            active = Job.state.in_([JobState.QUEUED, JobState.RUNNING])
+            found.to_stop += session.scalars(theirs.where(active)).all()
+        else:
+            stopped = theirs.where(Job.state == JobState.PAUSED, Job.over_budget)
+            found.to_go_on += session.scalars(stopped).all()
+    return found
 
 
 def _of(tenant_id: str, key_id: str | None) -> Select[str]:

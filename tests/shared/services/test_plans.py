@@ -185,8 +185,7 @@ def look_at_usage_and_budgets(tenant: Tenant) -> None:
         tenants.change_tenant(session, tenant.name, {"max_compute_seconds": 10**6})
         usage.report(session, tenant.id, usage.Period(today, today), list(usage.Group))
         budgets.standing(session, tenant.id, None)
-        list(overdrafts.to_stop(session))
-        list(overdrafts.to_go_on(session))
+        overdrafts.look(session)
     submit(tenant.id, [{}])
 
 
