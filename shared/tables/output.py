@@ -52,8 +52,9 @@ class Output(Base):
     )
 
     id: Mapped[str] = mapped_column(String, primary_key=True)
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id", ondelete="CASCADE"))
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    tenant_id: Mapped[str] = mapped_column(String)
+    job_id: Mapped[str] = mapped_column(String)
+    """Unchecked, like the item: whoever adds an output holds the job's row, and jobs go last."""
     item_id: Mapped[int] = mapped_column(BigInteger)
     index: Mapped[int] = mapped_column(Integer)
     """Which of its item's outputs, from 0."""

@@ -153,6 +153,15 @@ def a_cancel_takes_what_is_done_and_leaves_its_outputs(code: Code) -> None:
     code.replace(f"{LEDGER}.commit._Book._next_state", cancelled_first)
 
 
+@named_by("an output names its item's job, and that job's tenant", scenarios.a_job_runs)
+def outputs_are_kept_under_another_tenant(code: Code) -> None:
+    code.edit(
+        f"{LEDGER}.commit._HELD",
+        "locked.tenant_id, locked.lane",
+        "'other' AS tenant_id, locked.lane",
+    )
+
+
 @named_by(
     "no output is there twice", scenarios.a_lost_worker_comes_back_while_another_runs_its_items
 )

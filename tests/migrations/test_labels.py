@@ -111,6 +111,6 @@ def test_a_database_that_computed_it_comes_to_the_same(empty: Engine) -> None:
     assert files(empty) == lie_in
     assert found(empty) == EXPECTED
     with empty.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM tenants")
+        connection.exec_driver_sql("DELETE FROM outputs; DELETE FROM tenants")
     write(empty)
     assert found(empty) == EXPECTED

@@ -56,6 +56,11 @@ INVARIANTS = {
         WHERE jobs.kind IN ('generation', 'embedding') AND items.step = 'run' GROUP BY items.id
         HAVING count(outputs.id) <>
             CASE WHEN items.state = 'done' THEN (items.params->>'n')::int ELSE 0 END""",
+    "an output names its item's job, and that job's tenant": """
+        SELECT outputs.id FROM outputs
+        LEFT JOIN items ON items.id = outputs.item_id AND items.job_id = outputs.job_id
+        LEFT JOIN jobs ON jobs.id = items.job_id AND jobs.tenant_id = outputs.tenant_id
+        WHERE jobs.id IS NULL""",
     "no output is there twice": """
         SELECT min(id) FROM outputs GROUP BY item_id, index HAVING count(*) > 1""",
     "a job that has ended has no item that waits or runs": """
