@@ -33,3 +33,25 @@ def fast_precision(device: torch.device) -> torch.autocast:
     )
     # No cache: within a step a network's weights may change between two uses.
     return torch.autocast(device.type, torch.bfloat16, enabled=fast, cache_enabled=False)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device, or this machine, had no room for what was to be computed."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def is_crowded(device: torch.device) -> bool:
+    """Whether other programs hold so much of a GPU's memory that what finds none may find some
+    later. One that only waits holds less.
+    """
+    if device.type != "cuda":
+        return False
+    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+    others_bytes = total_bytes - free_bytes - torch.cuda.memory_reserved(device)
+    return others_bytes > total_bytes / 8
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Let other processes have what torch keeps of a GPU's memory though nothing lies in it."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

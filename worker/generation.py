@@ -9,6 +9,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
+from traceback import clear_frames
 from typing import Any, cast
 
 from shared import metrics, pieces
@@ -18,6 +19,7 @@ from shared.services.ledger.commit import Done, NewOutput, Released, Result
 from shared.services.outputs import ITEMS_PER_FOLDER
 from shared.states import JobKind, OutputState, Stage
 from shared.version import code_version
+from worker.device import is_out_of_memory
 from worker.failure import failure
 from worker.family import Embeds, Part, Piece, Refusal, Request, Vectors, Yielded
 from worker.host import Host
@@ -52,17 +54,19 @@ def forward(host: Host, items: Sequence[Claimed], lease: Lease) -> Outcome:
         with metrics.timed("load"):
             ready = host.models.get(str(items[0].model_version_id))
     except Exception as error:
-        return Outcome(results=[failure(item.id, error) for item in items])
+        return Outcome(results=[host.failure(item.id, error) for item in items])
     lease.enter(Stage.FORWARD)
     began = time.monotonic()
     outcome = Outcome(ready, host.device_name, items={item.id: item for item in items})
     with metrics.timed("forward"):
-        _generate(ready, items, lease, outcome)
+        _generate(host, ready, items, lease, outcome)
     outcome.seconds = (time.monotonic() - began) / len(items)
     return outcome
 
 
-def _generate(ready: Ready, items: Sequence[Claimed], lease: Lease, outcome: Outcome) -> None:
+def _generate(
+    host: Host, ready: Ready, items: Sequence[Claimed], lease: Lease, outcome: Outcome
+) -> None:
     """Generate; a batch that raises is halved, so that one bad item does not fail its neighbours.
 
     Halving changes no content: the same seed gives the same content in whatever batch.
@@ -72,16 +76,22 @@ def _generate(ready: Ready, items: Sequence[Claimed], lease: Lease, outcome: Out
         made = list(_sent(items, _run(ready, items[0].kind, requests, lease)))
     except Exception as error:
         raised = error
+        # What its frames hold of the device's memory is needed by what runs next.
+        clear_frames(raised.__traceback__)
     else:
         _sort(items, requests, made, outcome)
         return
+    if is_out_of_memory(raised) and host.models.keep_only(ready):
+        log.warning("a batch found no memory; running it again without the other models")
+        _generate(host, ready, items, lease, outcome)
+        return
     if len(items) == 1:
-        outcome.results.append(failure(items[0].id, raised))
+        outcome.results.append(host.failure(items[0].id, raised))
         return
     log.warning("a batch of %d raised %r; running its halves", len(items), raised)
     half = len(items) // 2
-    _generate(ready, items[:half], lease, outcome)
-    _generate(ready, items[half:], lease, outcome)
+    _generate(host, ready, items[:half], lease, outcome)
+    _generate(host, ready, items[half:], lease, outcome)
 
 
 def _request(ready: Ready, item: Claimed) -> Request:

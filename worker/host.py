@@ -1,18 +1,24 @@
 """What a worker process holds between items: its device, its models, its leases."""
 
+import logging
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from shared.db import transaction
+from shared.errors import Retryable
 from shared.services import workers
+from shared.services.ledger.commit import Result
 from shared.settings import settings
 from worker import identity
+from worker.failure import failure
 from worker.lease import Keeper
 
 if TYPE_CHECKING:
     import torch
 
     from worker.registry import Models
+
+log = logging.getLogger(__name__)
 
 
 class Host:
@@ -48,6 +54,23 @@ class Host:
         from worker.device import describe
 
         return describe(self.device)
+
+    def give_back_memory(self) -> None:
+        """After long work: other processes share a GPU with this one."""
+        if "device" in self.__dict__:
+            from worker.device import give_back_memory
+
+            give_back_memory(self.device)
+
+    def failure(self, item: int, error: Exception) -> Result:
+        """What an exception means for its item, here."""
+        if "device" in self.__dict__:
+            from worker.device import is_crowded, is_out_of_memory
+
+            if is_out_of_memory(error) and is_crowded(self.device):
+                log.warning("item %d found no memory; other programs hold much of it", item)
+                error = Retryable()
+        return failure(item, error)
 
     def _report(self) -> None:
         held = self.models.names() if "models" in self.__dict__ else []

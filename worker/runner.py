@@ -17,7 +17,6 @@ from shared.queues import hint
 from shared.services.ledger.claim import Claim, claim
 from shared.services.ledger.commit import Done, Released
 from shared.states import JobKind, Lane, Step, Stop
-from worker.failure import failure
 from worker.host import Host, host
 from worker.lease import Lease
 from worker.work import work_for
@@ -94,6 +93,7 @@ class _Turn:
             else:
                 with batch.lease.logged():
                     run_long(batch.claim, batch.lease)
+                self.host.give_back_memory()
                 waiting = self._next(batch)
 
     def _over(self, batch: _Batch) -> bool:
@@ -177,7 +177,7 @@ def run_long(claimed: Claim, lease: Lease) -> None:
     except Stopped:
         write(lease, [Released(item.id, seconds=time.monotonic() - began)])
     except Exception as error:
-        failed = failure(item.id, error)
+        failed = host().failure(item.id, error)
         write(lease, [replace(failed, seconds=time.monotonic() - began)])
     finally:
         lease.release()
