@@ -3,14 +3,22 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    MistralConfig,
+    MixtralConfig,
+)
 
 from shared.errors import Permanent
 from worker.text.causal_lm.family import CausalLm
+from worker.text.causal_lm.model import LoadedText
 
 CPU = torch.device("cpu")
 
@@ -38,6 +46,35 @@ def test_a_saved_model_is_one_of_plain_hugging_face(tiny_folder, tiny) -> None:
 def test_a_loaded_model_knows_its_context_and_size(tiny) -> None:
     assert tiny.config["max_position_embeddings"] == tiny.context == 64
     assert tiny.memory_bytes == 4 * sum(p.numel() for p in tiny.model.parameters())
+
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 128,
+}
+GROWING = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+
+
+@pytest.mark.parametrize(
+    ("config", "is_fixed"),
+    [
+        (LlamaConfig(**SIZES), True),
+        (MistralConfig(**SIZES, sliding_window=None), True),
+        (MistralConfig(**SIZES, sliding_window=64), False),
+        (MixtralConfig(**SIZES, num_local_experts=2), False),
+        (LlamaConfig(**SIZES, rope_parameters=GROWING), False),
+    ],
+    ids=["plain", "no window", "window", "experts", "growing frequencies"],
+)
+def test_a_pass_is_fixed_unless_what_it_reads_decides_what_it_does(tiny, config, is_fixed) -> None:
+    model = AutoModelForCausalLM.from_config(config)
+    assert LoadedText(model, tiny.tokenizer, {}).is_fixed == is_fixed
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pkl", "modeling_llama.py"])

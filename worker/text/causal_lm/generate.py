@@ -17,6 +17,7 @@ from shared.errors import Invalid, Permanent
 from shared.families.causal_lm import FAMILY, WIDTH_STEP, TextParams
 from worker.family import Refusal, Request, Run, Yielded
 from worker.text.causal_lm.model import LoadedText
+from worker.text.causal_lm.passes import Batch
 from worker.text.causal_lm.rows import Row
 from worker.text.causal_lm.sampling import choose
 
@@ -104,16 +105,15 @@ def _run_batch(loaded: LoadedText, shape: Shape, rows: list[Row], run: Run) -> I
     """Yield each row's output as it ends, and pieces of it before if it is watched; return early
     once the run should stop.
     """
-    device = loaded.model.device
-    temperature_b = torch.zeros(FAMILY.rows, device=device)
-    top_p_b = torch.ones(FAMILY.rows, device=device)
+    temperature_b, top_p_b = torch.zeros(FAMILY.rows), torch.ones(FAMILY.rows)
     for number, row in enumerate(rows):
         temperature_b[number] = row.params.temperature
         top_p_b[number] = row.params.top_p
+    temperature_b = temperature_b.to(loaded.model.device)
     likeliest = max(row.params.logprobs or 0 for row in rows)
     longest = max(row.params.max_tokens for row in rows)
 
-    batch = _Batch(loaded, shape, [row.prompt_ids for row in rows])
+    batch = Batch(loaded, shape, [row.prompt_ids for row in rows])
     logits_bv = batch.prefill()
     for step in range(1, longest + 1):
         generators = [row.generator if row.finish_reason is None else None for row in rows]
@@ -143,35 +143,3 @@ def _describe(
     for row, (token, value) in enumerate(zip(tokens, logprobs, strict=True)):
         pairs = zip(index_bk[row].tolist(), value_bk[row].tolist(), strict=True)
         yield token, value, list(pairs)
-
-
-class _Batch:
-    """The forward passes of one batch: prompts padded on the left, then a token at a time."""
-
-    def __init__(self, loaded: LoadedText, shape: Shape, prompts: list[list[int]]):
-        width, slots = shape
-        dummies = [[loaded.start_id]] * (FAMILY.rows - len(prompts))
-        self._loaded = loaded
-        self._cache = loaded.new_cache(slots)
-        self._written = width
-        ids_bt = torch.full((FAMILY.rows, width), loaded.start_id)
-        mask_bc = torch.zeros((FAMILY.rows, slots), dtype=torch.long)
-        for row, prompt_ids in enumerate([*prompts, *dummies]):
-            ids_bt[row, width - len(prompt_ids) :] = torch.tensor(prompt_ids)
-            mask_bc[row, width - len(prompt_ids) : width] = 1
-        self._ids_bt = ids_bt.to(loaded.model.device)
-        self._mask_bc = mask_bc.to(loaded.model.device)
-        self._position_bt = (self._mask_bc[:, :width].cumsum(dim=-1) - 1).clamp(min=0)
-
-    def prefill(self) -> torch.Tensor:
-        """Logits (B, V) after the prompts."""
-        return self._loaded.next_logits(self._ids_bt, self._mask_bc, self._position_bt, self._cache)
-
-    def step(self, token_b: torch.Tensor) -> torch.Tensor:
-        """Logits (B, V) after one more token of each row."""
-        self._mask_bc[:, self._written] = 1
-        self._written += 1
-        self._position_bt = self._position_bt[:, -1:] + 1
-        return self._loaded.next_logits(
-            token_b[:, None], self._mask_bc, self._position_bt, self._cache
-        )

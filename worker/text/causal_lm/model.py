@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StaticCache
+from transformers.cache_utils import StaticLayer
 
 from shared import chat
 from shared.errors import Invalid
@@ -110,6 +111,17 @@ class LoadedText:
             list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         return str(text)
+
+    @cached_property
+    def is_fixed(self) -> bool:
+        """Whether a pass computes the same whatever it reads: it does not where tokens choose their
+        experts, where frequencies follow the length of the text, or where a window slides.
+        """
+        rope = getattr(self.model.config, "rope_parameters", None) or {}
+        kinds = {one.get("rope_type") for one in (rope, *rope.values()) if isinstance(one, dict)}
+        has_experts = any("expert" in name for name in self.model.config.to_dict())
+        is_plain = all(type(layer) is StaticLayer for layer in self.new_cache(1).layers)
+        return is_plain and not has_experts and not kinds & {"dynamic", "longrope"}
 
     def new_cache(self, slots: int) -> StaticCache:
         return StaticCache(config=self.model.config, max_cache_len=slots)

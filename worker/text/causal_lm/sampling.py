@@ -8,14 +8,20 @@ from collections.abc import Sequence
 import torch
 
 
-def gumbel_noise(generator: torch.Generator, vocabulary: int) -> torch.Tensor:
-    """Float32 noise (V,) whose argmax with logits is a sample of their softmax.
+def gumbel_noise(
+    generators: Sequence[torch.Generator | None], logits_bv: torch.Tensor
+) -> torch.Tensor:
+    """Float32 noise (B, V) whose argmax with the logits is a sample of their softmax.
 
-    Drawn on the CPU whatever the device, so the stream of a seed is the same everywhere.
+    A row without a generator has the same noise everywhere. All is drawn on the CPU whatever the
+    device, so the stream of a seed is the same everywhere.
     Source: Gumbel (1954); Maddison, Tarlow and Minka, "A* Sampling" (2014).
     """
-    uniform_v = torch.rand(vocabulary, generator=generator, dtype=torch.float32)
-    return -torch.log(-torch.log(uniform_v))
+    uniform_bv = torch.full(logits_bv.shape, 0.5, dtype=torch.float32)
+    for uniform_v, generator in zip(uniform_bv, generators, strict=False):
+        if generator is not None:
+            uniform_v.uniform_(generator=generator)
+    return -torch.log(-torch.log(uniform_bv.to(logits_bv.device)))
 
 
 def nucleus(logits_bv: torch.Tensor, top_p_b: torch.Tensor) -> torch.Tensor:
@@ -38,19 +44,14 @@ def choose(
     top_p_b: torch.Tensor,
     generators: Sequence[torch.Generator | None],
 ) -> torch.Tensor:
-    """One token (B,) per row, from float32 logits.
+    """One token (B,) per row, from float32 logits. `top_p_b` is on the CPU: it is looked at here.
 
     A row without a generator, or with temperature 0, takes its likeliest token.
     """
     greedy_b = temperature_b == 0
     scaled_bv = logits_bv / torch.where(greedy_b, 1.0, temperature_b)[:, None]
     if bool((top_p_b < 1).any()):
-        scaled_bv = nucleus(scaled_bv, top_p_b)
+        scaled_bv = nucleus(scaled_bv, top_p_b.to(logits_bv.device))
 
-    noise_bv = torch.zeros(logits_bv.shape, dtype=torch.float32)
-    for row, generator in enumerate(generators):
-        if generator is not None:
-            noise_bv[row] = gumbel_noise(generator, logits_bv.shape[-1])
-    noise_bv = noise_bv.to(logits_bv.device)
-
+    noise_bv = gumbel_noise(generators, logits_bv)
     return (scaled_bv + torch.where(greedy_b[:, None], 0.0, noise_bv)).argmax(dim=-1)
