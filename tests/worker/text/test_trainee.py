@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from shared.errors import Invalid, Permanent
 from worker.dataset import Example, ImageDataset
 from worker.family import Snapshot
+from worker.text.causal_lm import optimizer
 from worker.text.causal_lm.family import CausalLm
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.optimizer import orthogonal
@@ -213,7 +214,24 @@ def test_trained_tokens_are_those_that_the_loss_saw_over_all_steps(
 
 @pytest.mark.parametrize("shape", [(32, 32), (32, 80), (80, 32)])
 def test_an_orthogonal_step_has_singular_values_near_one(shape) -> None:
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonal(matrix))
+    matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonal(matrices))
     assert values.min() > 0.4
     assert values.max() < 1.4
+
+
+def test_matrices_learn_together_what_each_learns_alone(monkeypatch) -> None:
+    def learnt(together: int) -> list[torch.Tensor]:
+        monkeypatch.setattr(optimizer, "TOGETHER", together)
+        chance = torch.Generator().manual_seed(0)
+        shapes = [(32, 32), (32, 80), (32, 32), (80, 32), (32, 32)]
+        matrices = [torch.nn.Parameter(torch.randn(shape, generator=chance)) for shape in shapes]
+        muon = optimizer.Muon(matrices, lr=0.1, momentum=0.9, weight_decay=0.1)
+        for _ in range(3):
+            for matrix in matrices:
+                matrix.grad = torch.randn(matrix.shape, generator=chance)
+            muon.step()
+        return matrices
+
+    for together, alone in zip(learnt(together=2**11), learnt(together=1), strict=True):
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)

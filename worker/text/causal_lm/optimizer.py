@@ -1,6 +1,6 @@
 """Muon for the layers' matrices, AdamW for embeddings and norms."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
@@ -9,20 +9,24 @@ from transformers import PreTrainedModel
 # Coefficients of the quintic iteration, chosen for the steepest slope at zero (Jordan, 2024).
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
+TOGETHER = 1 << 24
+"""Weights of the matrices that are made orthogonal at once."""
 
-def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
-    """The nearest half-orthogonal matrix, roughly: singular values between 0.7 and 1.2.
+
+def orthogonal(matrices_nij: torch.Tensor, steps: int = 5) -> torch.Tensor:
+    """The nearest half-orthogonal matrices, roughly: singular values between 0.7 and 1.2.
 
     Source: Keller Jordan, "Muon: an optimizer for hidden layers in neural networks" (2024). In the
-    matrix's own precision: torch's Muon computes in bfloat16, which many CPUs only emulate.
+    matrices' own precision: torch's Muon computes in bfloat16, which many CPUs only emulate.
     """
     a, b, c = QUINTIC
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / wide.norm().clamp(min=1e-7)
+    is_wide = matrices_nij.shape[1] <= matrices_nij.shape[2]
+    wide = matrices_nij if is_wide else matrices_nij.mT
+    wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
-        gram = wide @ wide.T
-        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
-    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+        gram = wide @ wide.mT
+        wide = torch.baddbmm(wide, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide if is_wide else wide.mT
 
 
 class Muon(torch.optim.Optimizer):
@@ -40,14 +44,35 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            for matrix in group["params"]:
-                state = self.state[matrix]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(matrix)
-                momentum = state["momentum"].lerp_(matrix.grad, 1 - group["momentum"])
-                direction = orthogonal(matrix.grad.lerp(momentum, group["momentum"]))
-                matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix.add_(direction, alpha=-0.2 * max(matrix.shape) ** 0.5 * group["lr"])
+            for matrices in _alike(group["params"]):
+                gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
+                momenta = [self._momentum(matrix) for matrix in matrices]
+                torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+                ahead = torch._foreach_lerp(gradients, momenta, group["momentum"])
+                directions = orthogonal(torch.stack(ahead)).unbind()
+                scale = 0.2 * max(matrices[0].shape) ** 0.5
+                torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(matrices, directions, alpha=-scale * group["lr"])
+
+    def _momentum(self, matrix: torch.Tensor) -> torch.Tensor:
+        state = self.state[matrix]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(matrix)
+        return state["momentum"]
+
+
+def _alike(matrices: Iterable[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+    """Matrices of one shape that have a gradient. Together, because a GPU has too little to do with
+    one of them; few enough at a time that their copies take little memory.
+    """
+    by_shape: dict[torch.Size, list[torch.Tensor]] = {}
+    for matrix in matrices:
+        if matrix.grad is not None:
+            by_shape.setdefault(matrix.shape, []).append(matrix)
+    for shape, found in by_shape.items():
+        size = max(1, TOGETHER // shape.numel())
+        for start in range(0, len(found), size):
+            yield found[start : start + size]
 
 
 def optimizers_of(model: PreTrainedModel, rate: float) -> list[torch.optim.Optimizer]:

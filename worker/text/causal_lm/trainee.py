@@ -5,20 +5,21 @@ Shapes: B windows of a step, T tokens of a window, V entries of the vocabulary.
 
 import copy
 import math
+from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from shared import chat
 from shared.families.causal_lm import TextTraining
 from worker.dataset import TextDataset
-from worker.device import fast_precision
 from worker.family import UNWATCHED, Run, Snapshot
+from worker.replay import Replayed
 from worker.text.causal_lm.model import LoadedText
 from worker.text.causal_lm.network import new_llama
 from worker.text.causal_lm.optimizer import optimizers_of
+from worker.text.causal_lm.step import learn
 from worker.text.causal_lm.tokenizer import (
     encode_examples,
     learn_tokenizer,
@@ -71,6 +72,8 @@ class TextTrainee:
         self._served = copy.deepcopy(self._model).eval().requires_grad_(False)
         self._optimizers = optimizers_of(self._model, params.learning_rate)
         self._use_tokenizer(tokenizer)
+        step = partial(learn, self._model)
+        self._learn = Replayed(step, device, fixed=self.loaded().is_fixed)
 
     def _use_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
@@ -84,19 +87,10 @@ class TextTrainee:
     def advance(self, fraction: float, learning_rate_scale: float) -> dict[str, float]:
         """One step on B windows. Values that are not numbers leave the weights as they were."""
         inputs_bt, targets_bt = self._windows.batch(self._steps)
-        with fast_precision(self._device):
-            logits_btv = self._model(inputs_bt.to(self._device), use_cache=False).logits
         learnt = int((targets_bt != NO_TARGET).sum())
-        targets_bt = targets_bt.to(self._device)
-        # A window of a long prompt has nothing to learn, which is no reason to divide by 0.
-        loss = F.cross_entropy(
-            logits_btv.float().flatten(0, 1),
-            targets_bt.flatten(),
-            ignore_index=NO_TARGET,
-            reduction="sum",
-        ) / max(1, learnt)
-        right = (logits_btv.detach().argmax(-1) == targets_bt).sum()
-        loss.backward()
+        loss, right, gradients = self._learn(inputs_bt, targets_bt)
+        for weight, gradient in zip(self._model.parameters(), gradients, strict=True):
+            weight.grad = gradient
         norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), GRADIENT_NORM)
 
         rate = self._peak * learning_rate_scale * _schedule(self._steps, fraction)
@@ -112,7 +106,7 @@ class TextTrainee:
             self.trained_tokens += learnt
         self._follow()
         return {
-            "loss": float(loss.detach()),
+            "loss": float(loss),
             "accuracy": int(right) / max(1, learnt),
             "gradient_norm": float(norm),
         }
