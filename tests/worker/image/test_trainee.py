@@ -105,7 +105,7 @@ def test_the_learning_rate_falls_and_follows_the_scale(digits: ImageDataset):
     rates = []
     for fraction, scale in [(0, 1), (1, 1), (0, 0.5)]:
         trainee.advance(fraction, scale)
-        rates.append(trainee.generator_adam.param_groups[0]["lr"])
+        rates.append(trainee.step.generator_adam.param_groups[0]["lr"])
 
     assert rates == pytest.approx([1e-3, 1e-4, 5e-4])
 

@@ -14,9 +14,9 @@ IN_MEMORY_BYTES = 1 << 30
 """Larger sets stay on disk and are read a batch at a time."""
 
 
-def to_tensor(pixels_nhwc: np.ndarray) -> Tensor:
+def to_images(pixels_nhwc: Tensor) -> Tensor:
     """uint8 (N, H, W, C) → float32 (N, C, H, W) in [-1, 1], channels last in memory."""
-    return torch.from_numpy(pixels_nhwc).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pixels_nhwc.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 class Batches:
@@ -52,10 +52,10 @@ class Batches:
         self.epoch, self.position = epoch, position
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """Pictures (B, C, H, W) and label weights (B, L) on the CPU."""
+        """Pixels uint8 (B, H, W, C) and label weights (B, L) on the CPU."""
         chosen_b = self._next_indices()
-        image_bchw = to_tensor(self.images_nhwc[chosen_b.numpy()])
-        return image_bchw, self.weights_ll[self.labels_n[chosen_b]]
+        pixels_bhwc = torch.from_numpy(self.images_nhwc[chosen_b.numpy()])
+        return pixels_bhwc, self.weights_ll[self.labels_n[chosen_b]]
 
     def _next_indices(self) -> Tensor:
         pieces, missing = [], self.batch_size

@@ -5,6 +5,7 @@ B batch, C channels, H height, W width, Z latent length, L number of labels.
 
 import copy
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from torch import Tensor, nn
 from shared.errors import Permanent
 from shared.families.conditional_gan import ImageTraining
 from worker.dataset import ImageDataset
-from worker.device import fast_precision
 from worker.family import Snapshot
 from worker.image.conditional_gan import model
 from worker.image.conditional_gan.augment import augmentation
 from worker.image.conditional_gan.data import Batches
-from worker.image.conditional_gan.loss import PENALTY_EVERY, RelativisticLoss
+from worker.image.conditional_gan.loss import PENALTY_EVERY
 from worker.image.conditional_gan.network import Architecture, Discriminator, Generator
+from worker.image.conditional_gan.step import Step
 from worker.image.conditional_gan.weights import fill, fill_moments, named_moments, named_weights
+from worker.replay import Replayed
 
 LAST_RATE = 0.1
 """The cosine ends at this part of the peak learning rate."""
@@ -61,45 +63,42 @@ class GanTrainee:
             network.to(device)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
 
-        self.generator_adam = _adam(self.generator, params.learning_rate)
-        self.discriminator_adam = _adam(self.discriminator, params.learning_rate)
-        self.loss = RelativisticLoss(self.discriminator, params.gamma)
-        self.augment = augmentation(params.augment, dataset.channels)
+        self.augment = augmentation(params.augment, dataset.channels, dataset.size)
+        networks, rate = (self.generator, self.discriminator), params.learning_rate
+        self.step = Step(*networks, rate, params.gamma, self.augment)
+        self.replayed = self._replayed()
         self.steps = 0
+
+    def _replayed(self) -> dict[bool, Replayed[Tensor]]:
+        """The step, with and without the penalties."""
+        return {
+            penalise: Replayed(partial(self.step, penalise=penalise), self.device)
+            for penalise in (True, False)
+        }
 
     def advance(self, fraction: float, learning_rate_scale: float) -> dict[str, float]:
         """One step of the discriminator, then one of the generator, on the same pictures."""
         self._set_learning_rate(fraction, learning_rate_scale)
-        real, label = (tensor.to(self.device) for tensor in self.batches.next())
-        latent = torch.randn(len(real), self.architecture.latent, generator=self.chance)
+        pixels_bhwc, label = self.batches.next()
+        latent = torch.randn(len(label), self.architecture.latent, generator=self.chance)
+        drawn = [self.augment.draw(len(label), self.chance) for _ in ("real", "fake")]
         penalise = self.steps % PENALTY_EVERY == 0
 
-        with fast_precision(self.device):
-            real = self.augment(real, self.chance)
-            fake = self.augment(self.generator(latent.to(self.device), label), self.chance)
-
-            loss, penalty = self.loss.discriminator_loss(
-                real, fake.detach(), label, penalise=penalise
-            )
-            _step(self.discriminator_adam, loss)
-
-            self.discriminator.requires_grad_(False)
-            generator_loss = self.loss.generator_loss(real, fake, label)
-            _step(self.generator_adam, generator_loss)
-            self.discriminator.requires_grad_(True)
-
+        losses = self.replayed[penalise](pixels_bhwc, label, latent, *drawn)
         self.steps += 1
         self._update_average()
-        losses = {"generator": generator_loss.item(), "discriminator": loss.item()}
-        return {**losses, "penalty": penalty.item()} if penalise else losses
+        named = dict(zip(("generator", "discriminator", "penalty"), losses.tolist(), strict=True))
+        if not penalise:
+            del named["penalty"]
+        return named
 
     def snapshot(self) -> Snapshot:
         tensors = {
             **named_weights("generator", self.generator),
             **named_weights("discriminator", self.discriminator),
             **named_weights("average", self.average),
-            **named_moments("generator_adam", self.generator_adam),
-            **named_moments("discriminator_adam", self.discriminator_adam),
+            **named_moments("generator_adam", self.step.generator_adam),
+            **named_moments("discriminator_adam", self.step.discriminator_adam),
             "chance": self.chance.get_state(),
         }
         facts = {
@@ -115,8 +114,10 @@ class GanTrainee:
         fill("generator", self.generator, tensors)
         fill("discriminator", self.discriminator, tensors)
         fill("average", self.average, tensors)
-        fill_moments("generator_adam", self.generator_adam, tensors)
-        fill_moments("discriminator_adam", self.discriminator_adam, tensors)
+        fill_moments("generator_adam", self.step.generator_adam, tensors)
+        fill_moments("discriminator_adam", self.step.discriminator_adam, tensors)
+        # The optimisers have other tensors now.
+        self.replayed = self._replayed()
         self.chance.set_state(tensors["chance"].cpu())
         self.steps, self.earlier_steps = facts["steps"], facts["earlier_steps"]
         self.batches.go_to(facts["epoch"], facts["position"])
@@ -141,9 +142,7 @@ class GanTrainee:
     def _set_learning_rate(self, fraction: float, scale: float) -> None:
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
         rate = self.params.learning_rate * scale * (LAST_RATE + (1 - LAST_RATE) * cosine)
-        for adam in (self.generator_adam, self.discriminator_adam):
-            for group in adam.param_groups:
-                group["lr"] = rate
+        self.step.set_learning_rate(rate)
 
     def _update_average(self) -> None:
         # At first a short memory, or the random start would stay in the average for long.
@@ -185,13 +184,3 @@ def _inherit(
         into = [architecture.labels.index(label) for label in known]
         out_of = [older.labels.index(label) for label in known]
         weights["label.weight"][:, into] = base.state_dict()["label.weight"][:, out_of].cpu()
-
-
-def _adam(network: nn.Module, learning_rate: float) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), learning_rate, betas=(0.0, 0.99), fused=True)
-
-
-def _step(adam: torch.optim.Adam, loss: Tensor) -> None:
-    adam.zero_grad()
-    loss.backward()
-    adam.step()
