@@ -12,6 +12,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from api import headers, waiters
 from api.errors import ErrorAnswer, detail_of, malformed
 from api.requests import new_id
+from api.turns import TURNS
 from shared.errors import AtelierError, Permanent
 from shared.log import about
 
@@ -62,6 +63,10 @@ class Worker(ThreadWorker):
     def handle_exit(self, sig: int, frame: Any) -> None:
         waiters.ENDING.begin(self.cfg.graceful_timeout)
         super().handle_exit(sig, frame)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        with TURNS.turn():
+            return super().handle_request(req, conn)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         request_id = new_id()

@@ -8,6 +8,7 @@ import threading
 import time
 from types import TracebackType
 
+from api.turns import TURNS
 from shared.errors import Retryable
 
 _FOR_THE_LAST_S = 3.0
@@ -63,11 +64,12 @@ class Places:
         self._refusal = refusal
 
     def take(self) -> Place:
-        """A place for one more. Raises the refusal."""
+        """A place for one more, whose turn to compute is over. Raises the refusal."""
         with self.lock:
             if self.taken >= self.most:
                 raise self._refusal
             self.taken += 1
+        TURNS.end()
         return Place(self)
 
 
