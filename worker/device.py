@@ -35,20 +35,17 @@ def fast_precision(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=fast, cache_enabled=False)
 
 
+_NO_ROOM = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
+"""What errors of torch say that are no OutOfMemoryError: those of its CPU allocator, of a library
+that sets itself up, of CUDA itself.
+"""
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether the device, or this machine, had no room for what was to be computed."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)
-
-
-def is_crowded(device: torch.device) -> bool:
-    """Whether other programs hold so much of a GPU's memory that what finds none may find some
-    later. One that only waits holds less.
-    """
-    if device.type != "cuda":
-        return False
-    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
-    others_bytes = total_bytes - free_bytes - torch.cuda.memory_reserved(device)
-    return others_bytes > total_bytes / 8
+    if isinstance(error, RuntimeError):
+        return any(told in str(error) for told in _NO_ROOM)
+    return isinstance(error, MemoryError)
 
 
 def give_back_memory(device: torch.device) -> None:

@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 class Outcome:
     """What a forward pass brought: whole items to be stored, and results of the others."""
 
-    ready: Ready | None = None
-    device: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Of all its outputs. The model itself is not held: while they are stored it may leave memory.
+    """
     seconds: float = 0.0
     """Of one item's share."""
     parts: dict[int, list[Part]] = field(default_factory=dict)
@@ -54,13 +55,14 @@ def forward(host: Host, items: Sequence[Claimed], lease: Lease) -> Outcome:
         with metrics.timed("load"):
             ready = host.models.get(str(items[0].model_version_id))
     except Exception as error:
-        return Outcome(results=[host.failure(item.id, error) for item in items])
+        return Outcome(results=[failure(item.id, error) for item in items])
     lease.enter(Stage.FORWARD)
     began = time.monotonic()
-    outcome = Outcome(ready, host.device_name, items={item.id: item for item in items})
+    outcome = Outcome(_provenance(host, ready), items={item.id: item for item in items})
     with metrics.timed("forward"):
         _generate(host, ready, items, lease, outcome)
     outcome.seconds = (time.monotonic() - began) / len(items)
+    outcome.provenance["seconds"] = round(outcome.seconds, 4)
     return outcome
 
 
@@ -86,7 +88,7 @@ def _generate(
         _generate(host, ready, items, lease, outcome)
         return
     if len(items) == 1:
-        outcome.results.append(host.failure(items[0].id, raised))
+        outcome.results.append(failure(items[0].id, raised))
         return
     log.warning("a batch of %d raised %r; running its halves", len(items), raised)
     half = len(items) // 2
@@ -147,9 +149,9 @@ def _sort(
 def store(outcome: Outcome, lease: Lease, pool: Executor) -> list[Result]:
     """Encode and store every whole item's outputs. Never raises; gives a result for each item."""
     lease.enter(Stage.STORE)
-    provenance = _provenance(outcome) if outcome.parts else {}
+    told = outcome.provenance
     futures: dict[int, list[Future[NewOutput]]] = {
-        item: [pool.submit(_store_part, outcome.items[item], part, provenance) for part in parts]
+        item: [pool.submit(_store_part, outcome.items[item], part, told) for part in parts]
         for item, parts in outcome.parts.items()
     }
     results = list(outcome.results)
@@ -197,9 +199,7 @@ def _storable(facts: dict[str, Any]) -> dict[str, Any]:
     return json.loads(told.replace("\\u0000", "\\ufffd")) if "\\u0000" in told else facts
 
 
-def _provenance(outcome: Outcome) -> dict[str, Any]:
-    ready = outcome.ready
-    assert ready is not None
+def _provenance(host: Host, ready: Ready) -> dict[str, Any]:
     return {
         "model": ready.name,
         "family": ready.family.name,
@@ -207,8 +207,7 @@ def _provenance(outcome: Outcome) -> dict[str, Any]:
         "demo_sized": ready.demo_sized,
         "code_version": code_version(),
         "libraries": {"torch": _torch_version()},
-        "device": outcome.device,
-        "seconds": round(outcome.seconds, 4),
+        "device": host.device_name,
     }
 
 

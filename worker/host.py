@@ -5,12 +5,9 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from shared.db import transaction
-from shared.errors import Retryable
 from shared.services import workers
-from shared.services.ledger.commit import Result
 from shared.settings import settings
 from worker import identity
-from worker.failure import failure
 from worker.lease import Keeper
 
 if TYPE_CHECKING:
@@ -62,15 +59,14 @@ class Host:
 
             give_back_memory(self.device)
 
-    def failure(self, item: int, error: Exception) -> Result:
-        """What an exception means for its item, here."""
-        if "device" in self.__dict__:
-            from worker.device import is_crowded, is_out_of_memory
+    def make_room(self, error: Exception) -> None:
+        """Where long work found no memory, its next attempt has that of the models, too."""
+        if "models" in self.__dict__:
+            from worker.device import is_out_of_memory
 
-            if is_out_of_memory(error) and is_crowded(self.device):
-                log.warning("item %d found no memory; other programs hold much of it", item)
-                error = Retryable()
-        return failure(item, error)
+            if is_out_of_memory(error):
+                log.warning("long work found no memory; the models leave it")
+                self.models.clear()
 
     def _report(self) -> None:
         held = self.models.names() if "models" in self.__dict__ else []

@@ -68,6 +68,12 @@ class Models:
             self._held.move_to_end(ready.version_id)
             return self._shrink(0)
 
+    def clear(self) -> None:
+        """Drop all."""
+        with self._lock:
+            self._held.clear()
+            give_back_memory(self.device)
+
     def names(self) -> list[str]:
         """What is held, the least recently used first."""
         return [ready.name for ready in list(self._held.values())]

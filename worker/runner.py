@@ -17,6 +17,7 @@ from shared.queues import hint
 from shared.services.ledger.claim import Claim, claim
 from shared.services.ledger.commit import Done, Released
 from shared.states import JobKind, Lane, Step, Stop
+from worker.failure import failure
 from worker.host import Host, host
 from worker.lease import Lease
 from worker.work import work_for
@@ -177,7 +178,8 @@ def run_long(claimed: Claim, lease: Lease) -> None:
     except Stopped:
         write(lease, [Released(item.id, seconds=time.monotonic() - began)])
     except Exception as error:
-        failed = host().failure(item.id, error)
+        host().make_room(error)
+        failed = failure(item.id, error)
         write(lease, [replace(failed, seconds=time.monotonic() - began)])
     finally:
         lease.release()

@@ -14,6 +14,8 @@ _NAMED = {
 
 
 def upgrade() -> None:
+    # In the order in which a commit locks them, so that neither waits for the other.
+    op.execute("LOCK TABLE jobs, tenants, outputs IN ACCESS EXCLUSIVE MODE")
     for name in _NAMED:
         op.execute(f"ALTER TABLE outputs DROP CONSTRAINT IF EXISTS {name}")
 

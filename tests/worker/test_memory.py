@@ -1,5 +1,6 @@
 """A device without room: what nothing needs goes first, and what waits elsewhere waits its turn."""
 
+import gc
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,15 +10,20 @@ from sqlalchemy import text
 
 from shared.db import transaction
 from shared.services import jobs
+from shared.services.ledger.claim import Claim, Claimed
 from shared.states import Lane
 from shared.tables.job import Job
 from shared.tables.tenant import Tenant
 from tests.families.stand_in import StandIn
-from tests.ledger import add_stand_in, assert_sound, submit
+from tests.ledger import add_stand_in, assert_sound, submit, take
+from worker import runner
+from worker.device import is_out_of_memory
 from worker.family import Part, Request, Text
+from worker.generation import forward
 from worker.host import host
+from worker.lease import Keeper, Lease
 from worker.registry import Models
-from worker.runner import drain
+from worker.runner import drain, run_long
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +40,10 @@ def run(tenant: Tenant, items: int, model: str = "stand-in") -> Job:
     drain(Lane.TEXT)
     with transaction() as session:
         return jobs.get(session, tenant.id, job.id)
+
+
+def lease_of(found: Claim) -> Lease:
+    return Lease(found.token, Keeper(lambda: None))
 
 
 def made(requests: Sequence[Request]) -> Iterator[Part]:
@@ -103,19 +113,58 @@ def test_where_a_model_finds_no_memory_it_takes_the_place_of_the_others(
     assert_sound()
 
 
-@pytest.mark.parametrize(("crowded", "errors"), [(True, 0), (False, 1)])
-def test_only_memory_that_others_hold_costs_an_item_no_attempt(
-    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, crowded: bool, errors: int
+def test_what_finds_no_memory_by_itself_spends_an_attempt(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def generate(self: StandIn, _: Any, requests: Sequence[Request], run: Any) -> Iterator[Part]:
         raise MemoryError
         yield
 
     monkeypatch.setattr(StandIn, "generate", generate)
-    monkeypatch.setattr("worker.device.is_crowded", lambda _: crowded)
 
     assert run(tenant, 1).queued == 1
     with transaction() as session:
-        counted = session.execute(text("SELECT attempt FROM items")).scalar_one()
-    assert counted == errors
+        assert session.execute(text("SELECT attempt FROM items")).scalar_one() == 1
     assert_sound()
+
+
+def test_where_long_work_finds_no_memory_the_models_make_room(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(item: Claimed, lease: Lease) -> None:
+        raise MemoryError
+
+    run(tenant, 1)
+    assert host().models.names() == ["stand-in@1"]
+    monkeypatch.setattr(runner, "work_for", lambda *_: work)
+    submit(tenant.id, [{}])
+    found = take()
+
+    run_long(found, lease_of(found))
+
+    assert host().models.names() == []
+
+
+def test_what_is_being_stored_holds_no_model(tenant: Tenant) -> None:
+    submit(tenant.id, [{}])
+    found = take()
+    outcome = forward(host(), found.items, lease_of(found))
+    model = weakref.ref(host().models.get(str(found.items[0].model_version_id)))
+    host().models.clear()
+    gc.collect()
+
+    assert outcome.parts
+    assert model() is None
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
+        "CUDA error: out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ],
+)
+def test_it_is_known_by_what_torch_says_too(told: str) -> None:
+    assert is_out_of_memory(RuntimeError(told))
+    assert not is_out_of_memory(RuntimeError("shapes differ"))

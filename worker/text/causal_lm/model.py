@@ -114,9 +114,12 @@ class LoadedText:
 
     @cached_property
     def is_fixed(self) -> bool:
-        """Whether a pass computes the same whatever it reads: it does not where tokens choose their
-        experts, where frequencies follow the length of the text, or where a window slides.
+        """Whether a pass computes the same whatever it reads, in one piece: it does not where
+        tokens choose their experts, where frequencies follow the length of the text, or where a
+        window slides.
         """
+        if not self.model._can_compile_fullgraph:
+            return False
         rope = getattr(self.model.config, "rope_parameters", None) or {}
         kinds = {one.get("rope_type") for one in (rope, *rope.values()) if isinstance(one, dict)}
         has_experts = any("expert" in name for name in self.model.config.to_dict())

@@ -32,10 +32,7 @@ class Batch:
         self._mask_bc = mask_bc.to(device)
         self._position_bt = (self._mask_bc[:, :width].cumsum(dim=-1) - 1).clamp(min=0)
 
-        position_b1, slot_1 = (
-            self._position_bt[:, -1:].clone(),
-            torch.tensor([width], device=device),
-        )
+        position_b1, slot_1 = self._position_bt[:, -1:].clone(), torch.tensor([width]).to(device)
         step = _Step(loaded, self._cache, self._mask_bc, position_b1, slot_1)
         self._step = Replayed(step, device, fixed=loaded.is_fixed)
 
@@ -57,7 +54,7 @@ class _Step:
     mask_bc: Tensor
     position_b1: Tensor
     slot_1: Tensor
-    """Where in the cache the last token went."""
+    """Where in the cache the next token goes."""
 
     def __call__(self, token_b1: Tensor) -> Tensor:
         """Logits (B, V) after one more token of each row."""
