@@ -72,6 +72,12 @@ _KEY_PARAMETER: Json = {
     "nothing new and gets the same answer, for at least 24 hours.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
+# As tools of OpenAPI 3.1 read it: the schema of a stream is that of each event.
+_EVENT: Json = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+    "required": ["data"],
+}
 _PREFER_PARAMETER: Json = {
     "name": "Prefer",
     "in": "header",
@@ -156,8 +162,7 @@ def _complete_operation(operation: Json, method: str, path: str, view: Any) -> N
     if "202" in answers and path.startswith("/v1/"):
         operation.setdefault("parameters", []).append(_PREFER_PARAMETER)
     if said := getattr(view, "said_of_stream", None):
-        stream = {"type": "string", "description": said}
-        answers["200"]["content"]["text/event-stream"] = {"schema": stream}
+        answers["200"]["content"]["text/event-stream"] = {"schema": _EVENT | {"description": said}}
         operation["parameters"] = [*operation.get("parameters", []), *view.headers]
     _complete_query(operation)
     for answer in answers.values():
