@@ -56,6 +56,8 @@ def settings_for(data: Path, port: int) -> list[str]:
         "fsync=on",
         "jit=off",  # the ledger's statements are short; compiling them costs more than it saves
         f"max_wal_size={wal_mb}MB",
+        # After each checkpoint the first change of a page logs all of it.
+        "checkpoint_timeout=15min",
         # The queue's rows are deleted as fast as they come: dead rows at its head slow the claim.
         "autovacuum_naptime=5s",
         "idle_in_transaction_session_timeout=60s",  # a held snapshot keeps dead rows alive
