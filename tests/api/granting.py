@@ -56,6 +56,7 @@ def grants(api: Api, tenant_id: str) -> Grants:
         "GET /v1/fine_tuning/jobs/{id}/checkpoints": looked_at,
         "GET /v1/fine_tuning/jobs/{id}/events": looked_at,
         "POST /api/v1/jobs/{id}/resume": lambda: tuning("pause"),
+        "POST /api/v1/jobs/{id}/retry": lambda: _failed_job(api),
         "POST /api/v1/webhooks/{id}/deliveries/{delivery}/replay": lambda: _delivery(api),
         "POST /v1/batches/{id}/cancel": lambda: _batch(api),
         "POST /v1/chat/completions": lambda: for_text,
@@ -100,6 +101,12 @@ def _linked_output(api: Api) -> Named:
     body = {"model": "digits", "prompt": "7"}
     (made,) = ok(api.post("/v1/images/generations", body))["data"]
     return Named({"id": made["output"], "link": made["url"].rpartition("/")[2]})
+
+
+def _failed_job(api: Api) -> Named:
+    id_ = api.submit({"fault": "refuse"}, priority=100)["id"]
+    until(lambda: ok(api.get(f"/api/v1/jobs/{id_}"))["state"] == "failed")
+    return Named({"id": id_})
 
 
 def _delivery(api: Api) -> Named:
