@@ -13,7 +13,7 @@ from shared.db import engine, transaction
 from shared.log import set_up
 from shared.queues import make_celery
 from shared.services.ledger import leases
-from shared.states import Lane, Stop
+from shared.states import Lane
 from worker import identity
 
 log = logging.getLogger(__name__)
@@ -57,8 +57,5 @@ def _child_ended(exception: BaseException, **_: Any) -> None:
 
 @signals.worker_shutting_down.connect
 def _shut_down(**_: Any) -> None:
-    """In the parent, on SIGTERM: have the child finish or release what it holds."""
-    with transaction() as session:
-        leases.ask_worker(session, identity.name, Stop.SHUTDOWN)
-    # The child has a pool of its own; this one was for the one statement.
-    engine().dispose()
+    """In the parent, on SIGTERM."""
+    identity.end()

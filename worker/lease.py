@@ -17,6 +17,7 @@ from shared.log import about, kept
 from shared.services.ledger import leases
 from shared.settings import settings
 from shared.states import Stage, Stop
+from worker import identity
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,8 @@ class Keeper:
             log.warning("this worker could not report itself: %s", error)
 
     def _look_after(self, lease: Lease, renew: bool) -> None:
+        if identity.is_ending():
+            lease.stop = lease.stop or Stop.SHUTDOWN
         try:
             with transaction() as session:
                 if renew and lease.moves() and not self._renew(session, lease):

@@ -16,7 +16,8 @@ from shared.errors import Stopped
 from shared.queues import hint
 from shared.services.ledger.claim import Claim, claim
 from shared.services.ledger.commit import Done, Released
-from shared.states import JobKind, Lane, Step, Stop
+from shared.states import JobKind, Lane, Step
+from worker import identity
 from worker.failure import failure
 from worker.host import Host, host
 from worker.lease import Lease
@@ -73,7 +74,6 @@ class _Turn:
         self.host = host_
         self.lane = lane
         self.ends_at = time.monotonic() + _TURN_S
-        self.ending = False
         self.hinted_at = 0.0
         self.claimer = ThreadPoolExecutor(1, "claim")
         self.finisher = ThreadPoolExecutor(_STORING, "finish")
@@ -85,24 +85,24 @@ class _Turn:
             pool.shutdown(wait=True)
 
     def run(self) -> None:
-        waiting = self.claimer.submit(self._claim)
+        waiting = self._next()
         while (batch := waiting.result()).claim.items:
             if batch.claim.more:
-                self._hint(now=self._over(batch))
+                self._hint(now=self.over)
             if batch.is_generation:
                 waiting = self._generate(batch)
             else:
                 with batch.lease.logged():
                     run_long(batch.claim, batch.lease)
                 self.host.give_back_memory()
-                waiting = self._next(batch)
+                waiting = self._next()
 
-    def _over(self, batch: _Batch) -> bool:
+    @property
+    def over(self) -> bool:
         """Whether no further batch should be claimed: the turn's time is up, or the worker is to
         end.
         """
-        self.ending |= batch.lease.stop is Stop.SHUTDOWN
-        return self.ending or time.monotonic() > self.ends_at
+        return identity.is_ending() or time.monotonic() > self.ends_at
 
     def _claim(self) -> _Batch:
         for _ in range(_TRIES):
@@ -118,8 +118,8 @@ class _Turn:
                 metrics.WAIT.labels(self.lane, f"{item.weight:g}").observe(item.waited_s)
         return _Batch(found, lease)
 
-    def _next(self, batch: _Batch) -> Future[_Batch]:
-        if not self._over(batch):
+    def _next(self) -> Future[_Batch]:
+        if not self.over:
             return self.claimer.submit(self._claim)
         nothing: Future[_Batch] = Future()
         empty = Claim(self.lane, [])
@@ -142,12 +142,12 @@ class _Turn:
             self._await_stored()
             waiting = None
         else:
-            waiting = self._next(batch) if batch.claim.more else None
+            waiting = self._next() if batch.claim.more else None
         with batch.lease.logged():
             outcome = forward(self.host, batch.claim.items, batch.lease)
         self.storing.acquire()
         self.finisher.submit(self._finish, batch, outcome)
-        return waiting or self._next(batch)
+        return waiting or self._next()
 
     def _await_stored(self) -> None:
         for _ in range(_STORING):

@@ -105,7 +105,7 @@ class Lease(Base):
     stage: Mapped[str] = mapped_column(String)
     """A member of shared.states.Stage."""
     stop: Mapped[str | None] = mapped_column(String)
-    """Shutdown, once its worker was told to end; see services/ledger/leases.py."""
+    """Written by the release before; the next one may drop it."""
     log: Mapped[str] = mapped_column(String, server_default="")
     """The last lines that its worker logged about it."""
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -20,11 +20,19 @@ from tests.chaos.soundness import all_faults, changes, watching
 from tests.waiting import until
 
 ITEM = {"seconds": 0.01}
+IN_FLIGHT = 3 * 16
+"""Items that a worker holds at most."""
 
 
 def count(table: str) -> int:
     with transaction() as session:
         return int(session.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+def await_more_done(customer: Customer, job: str) -> None:
+    """Return once another of a job's items is done."""
+    before = (customer.look(job) or {})["counts"]["done"]
+    until(lambda: (customer.look(job) or {})["counts"]["done"] > before)
 
 
 class TestWorkers:
@@ -77,16 +85,22 @@ class TestWorkers:
         victim.start("worker 0")
         victim.await_api()
         victim.await_workers()
-        # Enough that the last of them still finds some, however long it takes to start.
-        job = customer.submit([{"seconds": 0.1}] * 192)
+        # More than they do, however long they take to start and to end.
+        job = customer.submit([{"seconds": 0.1}] * 2000)
+        await_more_done(customer, job)
         for number in range(1, 3):
-            seen = (customer.look(job) or {})["counts"]["done"]
-            until(lambda seen=seen: (customer.look(job) or {})["counts"]["done"] > seen)
             victim.start(f"worker {number}")
             victim.await_workers(number + 1)
             victim.programs.pop(f"worker {number - 1}").stop()
+            await_more_done(customer, job)
+        before = customer.look(job)["counts"]
+        victim.programs.pop("worker 2").stop()
+        after = customer.look(job)["counts"]
+        assert after["running"] == 0, "it let go of what it held"
+        assert after["done"] - before["done"] <= IN_FLIGHT
+        customer.change(job, "cancel")
 
-        assert customer.await_end(job)["state"] == "succeeded"
+        assert customer.await_end(job)["state"] == "cancelled"
         with transaction() as session:
             attempts = session.execute(text("SELECT max(attempt) FROM items")).scalar_one()
         assert attempts == 1

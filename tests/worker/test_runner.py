@@ -1,6 +1,7 @@
 """The runner in this process, with a stand-in family: results, errors, stops, storage faults."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from mmap import mmap
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -20,6 +21,7 @@ from shared.tables.output import Output
 from shared.tables.tenant import Tenant
 from tests.ledger import assert_sound, submit
 from tests.waiting import until
+from worker import identity
 from worker.runner import drain
 
 
@@ -146,6 +148,50 @@ def fast_stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.cache_clear()
     yield
     settings.cache_clear()
+
+
+@pytest.fixture
+def told_to_end(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """What the parent calls on SIGTERM; with the test it is forgotten."""
+    monkeypatch.setattr(identity, "_ending", mmap(-1, 1))
+    return identity.end
+
+
+@pytest.mark.usefixtures("fast_stop")
+def test_told_to_end_while_it_claims_it_lets_go_of_that_and_claims_nothing_more(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, told_to_end: Callable[[], None]
+) -> None:
+    claims = 0
+
+    def claim_and_be_told(*wanted: Any) -> Claim:
+        nonlocal claims
+        claims += 1
+        if claims == 2:
+            told_to_end()
+        return claim(*wanted)
+
+    monkeypatch.setattr("worker.runner.claim", claim_and_be_told)
+
+    job = run(tenant, [{"seconds": 0.05}] * 64)
+
+    assert claims == 2
+    assert job.queued >= 32
+    assert job.done + job.queued == 64
+    with transaction() as session:
+        attempts = dict(
+            session.execute(text("SELECT state, max(attempt) FROM items GROUP BY state")).all()
+        )
+    assert attempts["queued"] == 0
+    assert_sound()
+
+
+@pytest.mark.usefixtures("fast_stop")
+def test_told_to_end_before_its_turn_it_claims_nothing(
+    tenant: Tenant, told_to_end: Callable[[], None]
+) -> None:
+    told_to_end()
+
+    assert run(tenant, [{}]).queued == 1
 
 
 @pytest.mark.usefixtures("fast_stop")

@@ -16,7 +16,6 @@ _RENEW = text("""
 # Cancel and pause need no flag of their own: they are the state of a job or of the lane.
 _STOP = text("""
     SELECT CASE
-        WHEN leases.stop IS NOT NULL THEN leases.stop
         WHEN 'cancelling' = ANY(held.states) THEN 'cancel'
         WHEN 'paused' = ANY(held.states) OR EXISTS (
             SELECT FROM paused_lanes WHERE paused_lanes.lane = leases.lane) THEN 'pause'
@@ -32,7 +31,6 @@ _LOST = text("""
         log = concat_ws(E'\\n', nullif(log, ''), cast(:why AS text))
     WHERE worker = :worker AND expires_at > now()
 """)
-_ASK_WORKER = text("UPDATE leases SET stop = :stop WHERE worker = :worker AND stop IS NULL")
 
 
 def renew(session: Session, token: UUID, stage: Stage, log: str = "") -> bool:
@@ -55,8 +53,3 @@ def stop_flag(session: Session, token: UUID) -> Stop | None:
 def lose_worker(session: Session, worker: str, why: str) -> None:
     """Let a worker's leases expire at once: the process that held them has ended."""
     session.execute(_LOST, {"worker": worker, "why": why})
-
-
-def ask_worker(session: Session, worker: str, stop: Stop) -> int:
-    """Ask a worker's leases to stop. Returns how many there were."""
-    return session.execute(_ASK_WORKER, {"worker": worker, "stop": stop}).rowcount  # type: ignore[attr-defined]
