@@ -1,5 +1,6 @@
 """Data sets: prepared from uploaded files or judged outputs, looked at with their reports."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from flask import Response, jsonify
@@ -173,12 +174,7 @@ def get_dataset(path: DatasetPath) -> Response:
 )
 @needs(Scope.READ)
 def get_sheet(path: DatasetPath) -> AnyResponse:
-    with reading() as session:
-        dataset = datasets.get(session, caller().tenant_id, path.id)
-    found = datasets.sheet_of(dataset)
-    if found is None:
-        raise NotFound(f"Data set {path.id} has no sample sheet yet.")
-    return send(found.key, found.filename, found.media_type)
+    return _send(path.id, datasets.sheet_of, "has no sample sheet yet")
 
 
 @blueprint.get(
@@ -188,9 +184,15 @@ def get_sheet(path: DatasetPath) -> AnyResponse:
 )
 @needs(Scope.READ)
 def get_dataset_outputs(path: DatasetPath) -> AnyResponse:
+    return _send(path.id, datasets.outputs_of, "was made from no outputs, or is not ready yet")
+
+
+def _send(
+    id_: str, find: Callable[[Dataset], datasets.Attachment | None], otherwise: str
+) -> AnyResponse:
+    """A file that belongs to a data set. Raises NotFound."""
     with reading() as session:
-        dataset = datasets.get(session, caller().tenant_id, path.id)
-    found = datasets.outputs_of(dataset)
+        found = find(datasets.get(session, caller().tenant_id, id_))
     if found is None:
-        raise NotFound(f"Data set {path.id} was made from no outputs, or is not ready yet.")
+        raise NotFound(f"Data set {id_} {otherwise}.")
     return send(found.key, found.filename, found.media_type)

@@ -2,21 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from shared.families import conditional_gan
 from shared.families.conditional_gan import ImageParams
-from shared.family import TrainingParams
+from tests.families.weightless import Weightless
 
 _SIZE = 28
 
 
-class CostlessImages:
+class CostlessImages(Weightless):
     """Makes pictures of one grey."""
-
-    def load(self, weights: Path, device: Any) -> Any:
-        return _Loaded()
 
     def generate(self, loaded: Any, requests: Sequence[Any], run: Any) -> Iterator[Any]:
         import numpy as np
@@ -30,16 +26,6 @@ class CostlessImages:
                 seed = output_seed(params.seed, index)
                 pixels_hwc = np.full((_SIZE, _SIZE, 1), seed % 256, np.uint8)
                 yield Part(position, index, Image(pixels_hwc), seed, {})
-
-    def trainee(
-        self, dataset: Any, base: Any, params: TrainingParams, device: Any, run: Any = None
-    ) -> Any:
-        raise NotImplementedError
-
-
-class _Loaded:
-    config: dict[str, Any] = {}  # noqa: RUF012 - the same for all
-    memory_bytes = 1
 
 
 FAMILY = replace(

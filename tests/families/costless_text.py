@@ -2,21 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from shared.families import causal_lm
 from shared.families.causal_lm import TextEmbedding, TextParams
-from shared.family import TrainingParams
+from tests.families.weightless import Weightless
 
 _DIMENSIONS = 4
 
 
-class CostlessText:
+class CostlessText(Weightless):
     """Repeats what it is asked to continue; every text has the same vector."""
-
-    def load(self, weights: Path, device: Any) -> Any:
-        return _Loaded()
 
     def generate(self, loaded: Any, requests: Sequence[Any], run: Any) -> Iterator[Any]:
         from worker.family import Part, Text, output_seed
@@ -40,16 +36,6 @@ class CostlessText:
             values_nd = np.full((count, _DIMENSIONS), _DIMENSIONS**-0.5, np.float32)
             facts = {"prompt_tokens": count, "dimensions": _DIMENSIONS}
             yield Part(position, 0, Vectors(values_nd), 0, facts)
-
-    def trainee(
-        self, dataset: Any, base: Any, params: TrainingParams, device: Any, run: Any = None
-    ) -> Any:
-        raise NotImplementedError
-
-
-class _Loaded:
-    config: dict[str, Any] = {}  # noqa: RUF012 - the same for all
-    memory_bytes = 1
 
 
 FAMILY = replace(causal_lm.FAMILY, implementation="tests.families.costless_text:CostlessText")

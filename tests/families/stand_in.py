@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import Field
 
 from shared.errors import Invalid
-from shared.family import Family, GenerationParams, TrainingParams
+from shared.family import Family, GenerationParams
 from shared.states import Modality
+from tests.families.weightless import Weightless
 
 
 class StandInParams(GenerationParams):
@@ -34,11 +35,8 @@ _FITS = 4
 """Requests for which the memory suffices, where one of them has the fault `memory`."""
 
 
-class StandIn:
+class StandIn(Weightless):
     """Says its seed, after the time it was asked to take."""
-
-    def load(self, weights: Path, device: Any) -> Any:
-        return _Loaded()
 
     def generate(self, loaded: Any, requests: Sequence[Any], run: Any) -> Iterator[Any]:
         from worker.family import Part, Refusal, Text
@@ -59,16 +57,6 @@ class StandIn:
             for index in range(params.n):
                 seed = params.seed + index
                 yield Part(position, index, Text(f"seed {seed}"), seed, {"finish_reason": "stop"})
-
-    def trainee(
-        self, dataset: Any, base: Any, params: TrainingParams, device: Any, run: Any = None
-    ) -> Any:
-        raise NotImplementedError
-
-
-class _Loaded:
-    config: dict[str, Any] = {}  # noqa: RUF012 - the same for all
-    memory_bytes = 1
 
 
 def _misbehave(fault: str | None) -> None:
