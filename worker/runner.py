@@ -42,6 +42,8 @@ _STORING = 2
 
 def drain(lane: Lane) -> None:
     """Run what a lane has, until it has nothing or the turn is over."""
+    if identity.is_ending():
+        return
     turn = _Turn(host(), lane)
     try:
         turn.run()
@@ -85,7 +87,7 @@ class _Turn:
             pool.shutdown(wait=True)
 
     def run(self) -> None:
-        waiting = self._next()
+        waiting = self.claimer.submit(self._claim)
         while (batch := waiting.result()).claim.items:
             if batch.claim.more:
                 self._hint(now=self.over)
