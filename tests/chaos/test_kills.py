@@ -18,9 +18,10 @@ from tests.chaos.client import Customer
 from tests.chaos.site import Site
 from tests.chaos.soundness import all_faults, changes, watching
 from tests.waiting import until
+from worker.runner import BATCH
 
 ITEM = {"seconds": 0.01}
-IN_FLIGHT = 3 * 16
+IN_FLIGHT = 3 * BATCH
 """Items that a worker holds at most."""
 
 
