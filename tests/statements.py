@@ -1,25 +1,46 @@
 """The statements that reach the database: how many they are, and what they are."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
+from sqlalchemy.orm import Session
 
-Statement = tuple[str, Any]
+from shared.statement import Statement
+
+Sent = tuple[str, Any]
 
 
 @contextmanager
-def caught() -> Iterator[list[Statement]]:
-    """The statements that the block sends, as whichever role, with their parameters."""
-    found: list[Statement] = []
+def watched(look: Callable[[Connection, str, Any], None]) -> Iterator[None]:
+    """Have `look` see each statement of the block, with its parameters, before it is sent."""
 
-    def catch(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        found.append((statement, parameters))
+    def look_at_cursor(at: Connection, _: Any, statement: str, parameters: Any, *__: Any) -> None:
+        look(at, statement, parameters)
 
-    event.listen(Engine, "before_cursor_execute", catch)
+    fetch = Statement.rows
+
+    def rows(
+        statement: Statement[Any], at: Session | Connection, names: Mapping[str, Any]
+    ) -> list[Any]:
+        connection = at.connection() if isinstance(at, Session) else at
+        look(connection, statement.query, names)
+        return fetch(statement, at, names)
+
+    event.listen(Engine, "before_cursor_execute", look_at_cursor)
     try:
-        yield found
+        with patch.object(Statement, "rows", rows):
+            yield
     finally:
-        event.remove(Engine, "before_cursor_execute", catch)
+        event.remove(Engine, "before_cursor_execute", look_at_cursor)
+
+
+@contextmanager
+def caught() -> Iterator[list[Sent]]:
+    """The statements that the block sends, as whichever role, with their parameters."""
+    found: list[Sent] = []
+    with watched(lambda _, statement, parameters: found.append((statement, parameters))):
+        yield found

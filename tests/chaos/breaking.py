@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from shared.statement import Statement
 from shared.tables.tenant import Tenant
 from tests.ledger import execute
 
@@ -32,9 +33,11 @@ class Code:
     def edit(self, statement: str, old: str, new: str) -> None:
         """Change the one place in a SQL statement that says `old`."""
         module, _, name = statement.rpartition(".")
-        sql = getattr(import_module(module), name).text
-        assert sql.count(old) == 1, f"{statement} says {old!r} {sql.count(old)} times"
-        self._patch.setattr(statement, text(sql.replace(old, new)))
+        whole = getattr(import_module(module), name)
+        assert whole.text.count(old) == 1, f"{statement} does not say {old!r} once"
+        sql = whole.text.replace(old, new)
+        broken = Statement(sql, whole.row) if isinstance(whole, Statement) else text(sql)
+        self._patch.setattr(statement, broken)
 
     def during(self, state: AbstractContextManager[None]) -> None:
         """Hold a state of the installation until the test ends."""

@@ -13,6 +13,7 @@ from shared.services.ledger.counters import MOVED_JOBS
 from shared.services.ledger.flows import MOVED_FLOWS
 from shared.services.ledger.in_flight import keep_limits
 from shared.settings import settings
+from shared.statement import Statement
 from shared.states import JobState, Lane, Stage
 
 
@@ -89,7 +90,8 @@ _ROOM = """
 # worker locks are skipped; flows are read without a lock, so workers never queue up, and limits are
 # looked at again where there are some. Nobody waits for the disk: a claim that a crash of Postgres
 # takes back has its items in the queue again, and whoever runs them finds that it has no lease.
-_CLAIM = text(f"""
+_CLAIM = Statement(
+    f"""
     WITH firsts AS MATERIALIZED (
         SELECT room.id, room.vtime, room.free, first.batch_key
         FROM ({_ROOM}) room CROSS JOIN LATERAL (
@@ -145,11 +147,14 @@ _CLAIM = text(f"""
     FROM started JOIN jobs ON jobs.id = started.job_id JOIN tenants ON tenants.id = jobs.tenant_id
     CROSS JOIN set_config('synchronous_commit', 'off', true)
     ORDER BY started.id
-""")
+""",
+    Claimed,
+)
 
 # In a statement of its own: where workers wait for each other's counters, Postgres starts its plan
 # anew, and this one is small. Flows come after jobs, as everywhere.
-_COUNT = text(f"""
+_COUNT = Statement(
+    f"""
     WITH job_changes AS (
         SELECT job_id AS id, -count(*) AS queued, count(*) AS running, 0 AS done, 0 AS failed,
             0 AS cancelled, 0 AS expired, 0 AS seconds
@@ -161,7 +166,9 @@ _COUNT = text(f"""
         HAVING (SELECT count(*) FROM moved_jobs) >= 0
     ), {MOVED_FLOWS}
     SELECT id FROM moved_jobs WHERE was = 'queued'
-""")
+""",
+    str,
+)
 
 _MORE = text(f"""
     SELECT EXISTS (
@@ -181,14 +188,13 @@ def claim(session: Session, lane: Lane, worker: str, count: int, warm: Sequence[
     names = {"lane": lane, "count": count, "token": token, "worker": worker, "warm": list(warm)}
     names |= {"lead": _LEAD, "stage": Stage.LOAD, "lease_s": settings().lease_seconds}
     for _ in range(_TRIES):
-        rows = session.execute(_CLAIM, names).all()
-        items = keep_limits(session, token, [Claimed(*row) for row in rows])
+        found = _CLAIM.rows(session, names)
+        items = keep_limits(session, token, found)
         # After a full batch nobody need ask: a hint too many costs less.
         more = len(items) == count or session.execute(_MORE, names).scalar_one()
-        if rows or not more:
+        if found or not more:
             break
     if items:
-        count_started = {"items": [item.id for item in items]}
-        for job_id in session.execute(_COUNT, count_started).scalars().all():
+        for job_id in _COUNT.rows(session, {"items": [item.id for item in items]}):
             add_event(session, job_id, "state", JobState.RUNNING)
     return Claim(lane, items, more, token)

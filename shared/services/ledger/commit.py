@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared import metrics
@@ -22,6 +21,7 @@ from shared.services.ledger.settle import settle
 from shared.services.ledger.used import ENTERED, JobStep, Used
 from shared.services.ledger.used import parameters as used_parameters
 from shared.settings import settings
+from shared.statement import Statement, records
 from shared.states import FailureKind, ItemState, JobState, Lane, OutputState, Step
 
 
@@ -82,10 +82,30 @@ class Committed:
     hints: set[Lane] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """An item that is still under the lease; the columns of `_HELD` in their order."""
+
+    id: int
+    job_id: str
+    flow_id: int
+    step: str
+    attempt: int
+    crashes: int
+    cost: float
+    tenant_id: str
+    lane: str
+    job_state: str
+    limited: bool
+    """Its tenant may run only so many at once."""
+    worker: str
+
+
 # The rows of jobs are locked before the lease is looked at: whatever waits for one of them sees all
 # that this commit did. The lease is the fence: where it is gone or holds none of the items any
 # more, no row is found.
-_HELD = text("""
+_HELD = Statement(
+    """
     WITH held AS (
         SELECT id, job_id, flow_id, step, attempt, crashes, cost FROM items
         WHERE id = ANY(:items) AND lease_token = :token AND state = 'running'
@@ -105,31 +125,35 @@ _HELD = text("""
     ), fence AS (
         SELECT worker FROM closed UNION ALL SELECT worker FROM shrunk
     )
-    SELECT held.*, locked.tenant_id, locked.lane, locked.state AS job_state,
-        tenants.max_running IS NOT NULL AS limited, fence.worker
+    SELECT held.*, locked.tenant_id, locked.lane, locked.state,
+        tenants.max_running IS NOT NULL, fence.worker
     FROM held JOIN locked ON locked.id = held.job_id JOIN tenants ON tenants.id = locked.tenant_id
     CROSS JOIN fence
-""")
+""",
+    _Held,
+)
 
-_WRITE = text(f"""
+_OUTPUT = """
+    id text, tenant_id text, job_id text, item_id bigint, index int, media_type text, key text,
+    bytes bigint, sha256 text, seed bigint, facts jsonb, scores jsonb, provenance jsonb, state text
+"""
+
+_WRITE = Statement(
+    f"""
     WITH kept AS (
         INSERT INTO outputs (id, tenant_id, job_id, item_id, index, media_type, key, bytes, sha256,
             seed, facts, scores, provenance, state)
-        SELECT * FROM jsonb_to_recordset(cast(:outputs AS jsonb)) AS row (
-            id text, tenant_id text, job_id text, item_id bigint, index int, media_type text,
-            key text, bytes bigint, sha256 text, seed bigint, facts jsonb, scores jsonb,
-            provenance jsonb, state text)
-    ), ended AS (
-        SELECT * FROM jsonb_to_recordset(cast(:ended AS jsonb))
-            AS row (id bigint, state text, error jsonb)
-    ), updated AS (
+        {records("outputs", _OUTPUT)}
+    ), ended AS ({records("ended", "id bigint, state text, error jsonb")}), updated AS (
         UPDATE items SET state = ended.state, error = ended.error, lease_token = NULL,
             finished_at = now()
         FROM ended
         WHERE items.id = ended.id AND items.lease_token = :token AND items.state = 'running'
     ), {ENTERED}, {JOB_CHANGES}, {MOVED_JOBS}
     SELECT id FROM moved_jobs WHERE queued = 0 AND running = 0
-""")
+""",
+    str,
+)
 
 
 def commit(session: Session, token: UUID, results: Sequence[Result]) -> Committed:
@@ -138,7 +162,7 @@ def commit(session: Session, token: UUID, results: Sequence[Result]) -> Committe
     Items that the lease no longer holds are fenced: nothing of them is kept.
     """
     names = {"items": [result.item for result in results], "token": token}
-    held = {row.id: row for row in session.execute(_HELD, names)}
+    held = {row.id: row for row in _HELD.rows(session, names)}
     committed = Committed(set(held))
     if held:
         book = _Book(held)
@@ -152,7 +176,7 @@ def commit(session: Session, token: UUID, results: Sequence[Result]) -> Committe
 class _Book:
     """Collects what results mean for rows and counters, then writes it in few statements."""
 
-    def __init__(self, held: dict[int, Any]):
+    def __init__(self, held: dict[int, _Held]):
         self.held = held
         self.outputs: list[dict[str, Any]] = []
         self.ended: list[dict[str, Any]] = []
@@ -183,7 +207,7 @@ class _Book:
             self.ended.append({"id": row.id, "state": state, "error": error})
         self._count(row, state, result.seconds)
 
-    def _failure(self, result: Failed, row: Any, state: ItemState) -> NewFailure:
+    def _failure(self, result: Failed, row: _Held, state: ItemState) -> NewFailure:
         return NewFailure(
             row.tenant_id,
             row.job_id,
@@ -196,7 +220,7 @@ class _Book:
             result.log,
         )
 
-    def _next_state(self, result: Result, row: Any) -> ItemState:
+    def _next_state(self, result: Result, row: _Held) -> ItemState:
         if isinstance(result, Done):
             return ItemState.DONE
         if row.job_state == JobState.CANCELLING:
@@ -206,7 +230,7 @@ class _Book:
         again = result.retry and _errors(row) < settings().max_attempts
         return ItemState.QUEUED if again else ItemState.FAILED
 
-    def _count(self, row: Any, state: ItemState, seconds: float) -> None:
+    def _count(self, row: _Held, state: ItemState, seconds: float) -> None:
         waits = state is ItemState.QUEUED and row.job_state != JobState.PAUSED
         self.flows[row.flow_id].running -= 1
         self.flows[row.flow_id].queued += waits
@@ -228,9 +252,9 @@ class _Book:
             self.hints.add(lane)
 
     def write(self, session: Session, token: UUID, committed: Committed) -> None:
-        names = {"outputs": json.dumps(self.outputs), "ended": json.dumps(self.ended)}
-        names |= {"token": token} | parameters(self.jobs) | used_parameters(self.used)
-        empty = session.execute(_WRITE, names).scalars().all()
+        told = {"outputs": json.dumps(self.outputs), "ended": json.dumps(self.ended)}
+        names = {"token": token} | told | parameters(self.jobs) | used_parameters(self.used)
+        empty = _WRITE.rows(session, names)
         if self.again:
             requeue(session, token, self.again)
         failures.record(session, self.failures)
@@ -248,22 +272,22 @@ class _Book:
             metrics.count_at_commit(session, metrics.RETRIES.labels(lane, "error"), count)
 
 
-def _lane(row: Any) -> Lane:
+def _lane(row: _Held) -> Lane:
     return Lane.LIGHT if row.step != Step.RUN else Lane(row.lane)
 
 
-def _again(result: Result, row: Any) -> Again:
+def _again(result: Result, row: _Held) -> Again:
     if isinstance(result, Released):
         return Again(row.id, result.delay_s, refund=True)
     return Again(row.id, backoff_s(_errors(row)))
 
 
-def _errors(row: Any) -> int:
+def _errors(row: _Held) -> int:
     """How often the item has raised, now included: crashes are attempts too, counted apart."""
     return int(row.attempt - row.crashes)
 
 
-def _output_row(row: Any, output: NewOutput) -> dict[str, Any]:
+def _output_row(row: _Held, output: NewOutput) -> dict[str, Any]:
     return {
         "id": new_id("output"),
         "tenant_id": row.tenant_id,

@@ -1,5 +1,6 @@
 """The counters of jobs, which make status as cheap for ten million items as for ten."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,9 +9,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-_LOCK = text("SELECT id FROM jobs WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
+from shared.statement import records
 
-_COUNTED = ("queued", "running", "done", "failed", "cancelled", "expired")
+_LOCK = text("SELECT id FROM jobs WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE")
 
 # A claim's first items start their job; whether it had started already, `was` says.
 MOVED_JOBS = """
@@ -37,15 +38,10 @@ MOVED_JOBS = """
 """
 """The part of a statement that adds its `job_changes` (id, what is counted, seconds) to jobs."""
 
-JOB_CHANGES = """
-    job_changes AS (
-        SELECT * FROM unnest(
-            cast(:jobs AS text[]), cast(:queued AS bigint[]), cast(:running AS bigint[]),
-            cast(:done AS bigint[]), cast(:failed AS bigint[]), cast(:cancelled AS bigint[]),
-            cast(:expired AS bigint[]), cast(:seconds AS float8[])
-        ) AS change (id, queued, running, done, failed, cancelled, expired, seconds)
-    )
-"""
+_COUNTED = ("queued", "running", "done", "failed", "cancelled", "expired")
+_COLUMNS = f"id text, {' bigint, '.join(_COUNTED)} bigint, seconds float8"
+
+JOB_CHANGES = f"job_changes AS ({records('jobs', _COLUMNS)})"
 """The part that reads them from what `parameters` gives."""
 
 _MOVE = text(f"WITH {JOB_CHANGES}, {MOVED_JOBS} SELECT * FROM moved_jobs")
@@ -72,8 +68,11 @@ def move_jobs(session: Session, changes: Mapping[str, JobChange]) -> Sequence[An
     return session.execute(_MOVE, parameters(changes)).all() if changes else []
 
 
-def parameters(changes: Mapping[str, JobChange]) -> dict[str, Any]:
+def parameters(changes: Mapping[str, JobChange]) -> dict[str, str]:
     """What a statement with JOB_CHANGES takes."""
-    ids = sorted(changes)
-    counts = {name: [changes[i].counts[name] for i in ids] for name in _COUNTED}
-    return {"jobs": ids, "seconds": [changes[i].compute_seconds for i in ids], **counts}
+    rows = [
+        {"id": job_id, "seconds": change.compute_seconds}
+        | {state: change.counts[state] for state in _COUNTED}
+        for job_id, change in changes.items()
+    ]
+    return {"jobs": json.dumps(rows)}

@@ -9,11 +9,13 @@ the queue, or, while it has none there, by whoever holds its job's. So a claim c
 and locks their jobs then, and closes no circle with a commit, a cancel, a pause or a sweep.
 """
 
-from dataclasses import dataclass, fields
+import json
+from dataclasses import dataclass
 
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
+from shared.statement import Statement, records
 from shared.states import Lane
 
 _FLOW = text("""
@@ -51,15 +53,15 @@ MOVED_FLOWS = """
 the last that it locks.
 """
 
-_MOVE = text(f"""
-    WITH flow_changes AS (
-        SELECT * FROM unnest(
-            cast(:flows AS int[]), cast(:queued AS bigint[]), cast(:running AS bigint[]),
-            cast(:cost AS float8[]), cast(:charge AS float8[]), cast(:bytes AS bigint[])
-        ) AS change (id, queued, running, cost, charge, bytes)
-    ), {MOVED_FLOWS}
+_COLUMNS = "id int, queued bigint, running bigint, cost float8, charge float8, bytes bigint"
+
+_MOVE = Statement(
+    f"""
+    WITH flow_changes AS ({records("flows", _COLUMNS)}), {MOVED_FLOWS}
     SELECT
-""")
+""",
+    tuple,
+)
 
 _PENDING = "flow changes"
 
@@ -107,15 +109,8 @@ def apply(session: Session) -> None:
     if not changes:
         return
     session.flush()
-    ids = sorted(changes)
-    names = {
-        "flows": ids,
-        **{
-            counter.name: [getattr(changes[id_], counter.name) for id_ in ids]
-            for counter in fields(FlowChange)
-        },
-    }
-    session.execute(_MOVE, names)
+    rows = [{"id": flow_id, **vars(change)} for flow_id, change in changes.items()]
+    _MOVE.rows(session, {"flows": json.dumps(rows)})
     changes.clear()
 
 

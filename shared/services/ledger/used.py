@@ -2,13 +2,15 @@
 changed, so that workers wait for nobody. The sweeper sums the rows up; see services/usage.py.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from shared.statement import records
 from shared.states import Step
 
 _COLUMN: dict[Any, str] = {float: "float8", int: "bigint"}
@@ -45,6 +47,8 @@ NUMBERS = {field.name: _COLUMN[field.type] for field in fields(Used)}
 
 _NAMES = ", ".join(NUMBERS)
 
+_COLUMNS = ", ".join(f"{name} {type_}" for name, type_ in NUMBERS.items())
+
 ENTERED = f"""
     entered AS (
         INSERT INTO usage_entries (tenant_id, day, key_id, kind, family, model, model_version_id,
@@ -54,10 +58,7 @@ ENTERED = f"""
             CASE WHEN used.step = '{Step.RUN}' THEN jobs.kind ELSE used.step END,
             jobs.family, split_part(jobs.model, '@', 1), jobs.model_version_id,
             {", ".join(f"used.{name}" for name in NUMBERS)}
-        FROM unnest(
-            cast(:used_jobs AS text[]), cast(:used_steps AS text[]),
-            {", ".join(f"cast(:used_{name} AS {type_}[])" for name, type_ in NUMBERS.items())}
-        ) AS used (job_id, step, {_NAMES})
+        FROM ({records("used", f"job_id text, step text, {_COLUMNS}")}) AS used
         JOIN jobs ON jobs.id = used.job_id
     )
 """
@@ -66,19 +67,16 @@ ENTERED = f"""
 _ENTER = text(f"WITH {ENTERED} SELECT")
 
 
-def parameters(used: Mapping[JobStep, Used]) -> dict[str, Sequence[Any]]:
+def parameters(used: Mapping[JobStep, Used]) -> dict[str, str]:
     """What a statement with ENTERED takes; jobs that used nothing are left out."""
-    told = {of: each for of, each in sorted(used.items()) if each != Used()}
-    columns = {f"used_{name}": [getattr(each, name) for each in told.values()] for name in NUMBERS}
-    return {
-        "used_jobs": [job_id for job_id, _ in told],
-        "used_steps": [step for _, step in told],
-        **columns,
-    }
+    rows = [
+        {"job_id": job_id, "step": step, **vars(each)}
+        for (job_id, step), each in used.items()
+        if each != Used()
+    ]
+    return {"used": json.dumps(rows)}
 
 
 def enter(session: Session, used: Mapping[JobStep, Used]) -> None:
     """Enter what jobs used, where there is no larger statement to do it."""
-    names = parameters(used)
-    if names["used_jobs"]:
-        session.execute(_ENTER, names)
+    session.execute(_ENTER, parameters(used))

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Connection, text
 
 from shared.db import transaction
-from tests.statements import Statement
+from tests.statements import Sent, watched
 
 LARGE = {
     "items",
@@ -31,7 +31,7 @@ class Read(NamedTuple):
     rows: float
 
 
-def read_in_full(statement: Statement) -> set[str]:
+def read_in_full(statement: Sent) -> set[str]:
     """The large tables of which a statement must read every row, for want of an index."""
     with transaction() as session:
         # Of small tables, as in a test, it would choose to.
@@ -62,10 +62,10 @@ def measured() -> Iterator[list[Read]]:
     """
     found: list[Read] = []
 
-    def measure(at: Any, _: Any, statement: str, parameters: Any, __: Any, many: bool) -> None:
-        if many or not can_be_explained(statement):
+    def measure(at: Connection, statement: str, parameters: Any) -> None:
+        if isinstance(parameters, list) or not can_be_explained(statement):
             return
-        connection = at.connection.driver_connection
+        connection: Any = at.connection.driver_connection
         begin, undo = ("BEGIN", "ROLLBACK") if connection.autocommit else _IN_A_TRANSACTION
         connection.execute(begin)
         connection.execute("SET LOCAL enable_seqscan = off")
@@ -74,11 +74,8 @@ def measured() -> Iterator[list[Read]]:
         connection.execute(undo)
         found.extend(Read(statement, *read) for read in _scans(plan["Plan"]))
 
-    event.listen(Engine, "before_cursor_execute", measure)
-    try:
+    with watched(measure):
         yield found
-    finally:
-        event.remove(Engine, "before_cursor_execute", measure)
 
 
 _IN_A_TRANSACTION = ("SAVEPOINT measuring", "ROLLBACK TO SAVEPOINT measuring")
@@ -97,7 +94,7 @@ def can_be_explained(statement: str) -> bool:
     return first in {"SELECT", "WITH", "UPDATE", "DELETE", "INSERT"} and "incoming" not in statement
 
 
-def looked_up(statement: Statement) -> dict[str, str]:
+def looked_up(statement: Sent) -> dict[str, str]:
     """The indexes by which a statement finds its rows, in a transaction of a list by metadata, each
     with what is looked up in it.
     """
