@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 from psycopg.rows import args_row
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Select, text
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -32,14 +32,14 @@ def records(parameter: str, columns: str) -> str:
 
 
 class Statement(Generic[Row]):
-    """SQL with `:names` as `sqlalchemy.text` takes it, and what makes a row of its columns, given
-    in their order.
+    """A statement, or SQL with `:names` as `sqlalchemy.text` takes it, and what makes a row of its
+    columns, given in their order.
     """
 
-    def __init__(self, sql: str, row: Callable[..., Row]) -> None:
-        self.text = sql
+    def __init__(self, sql: str | Select[Any], row: Callable[..., Row]) -> None:
+        self.text = str(sql)
         self.row = row
-        self.query = str(text(sql).compile(dialect=_DIALECT))
+        self.query = str((text(sql) if isinstance(sql, str) else sql).compile(dialect=_DIALECT))
 
     def rows(self, at: Session | Connection, names: Mapping[str, Any]) -> list[Row]:
         """Run it in the transaction that is open there, and fetch what it returns.

@@ -5,7 +5,6 @@ from typing import Any, Literal
 from flask import Response, jsonify
 from flask_openapi import APIBlueprint, Tag
 from pydantic import BaseModel, Field
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from api.auth import caller, needs, require
@@ -82,7 +81,7 @@ class JobAnswer(BaseModel):
     finished_at: int | None
 
 
-def show_job(job: Job | Row[Any], position: int | None) -> JobAnswer:
+def show_job(job: Job | Any, position: int | None) -> JobAnswer:
     """A job as its answer."""
     counts = Counts(**{name: getattr(job, name) for name in Counts.model_fields})
     return JobAnswer(

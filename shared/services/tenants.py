@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -15,6 +15,7 @@ from shared.errors import Conflict, NotFound, Unauthenticated
 from shared.ids import new_id
 from shared.services.pages import ALWAYS, Cursor, Page, Period, made_within, page
 from shared.settings import settings
+from shared.statement import Statement
 from shared.states import Scope
 from shared.tables.tenant import Key, Tenant
 
@@ -31,10 +32,6 @@ LIMITS = {
 _LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _HINT_LENGTH = 12
 
-# A function, because whose key it is must be known before row-level security shows it. It also
-# notes the use of the key.
-_CALLER = text("SELECT * FROM wall.caller_of(:hash)")
-
 
 @dataclass(frozen=True)
 class Caller:
@@ -45,6 +42,17 @@ class Caller:
     scopes: frozenset[Scope]
     max_requests: int | None = None
     """Most requests of its tenant in a minute; absent: as the settings say."""
+
+
+def _caller(key_id: str, tenant_id: str, scopes: Sequence[str], max_requests: int | None) -> Caller:
+    return Caller(tenant_id, key_id, frozenset(map(Scope, scopes)), max_requests)
+
+
+# A function, because whose key it is must be known before row-level security shows it. It also
+# notes the use of the key.
+_CALLER = Statement(
+    "SELECT id, tenant_id, scopes, max_requests FROM wall.caller_of(:hash)", _caller
+)
 
 
 def add_tenant(session: Session, name: str, weight: float = 1.0, **limits: float | None) -> Tenant:
@@ -126,11 +134,10 @@ def authenticate(database: Session | Connection, secret: str) -> Caller:
     """Who owns a key. Raises Unauthenticated when it is unknown, mistyped, expired or revoked."""
     if not _well_formed(secret):
         raise Unauthenticated
-    found = database.execute(_CALLER, {"hash": _hash(secret)}).first()
-    if found is None:
+    found = _CALLER.rows(database, {"hash": _hash(secret)})
+    if not found:
         raise Unauthenticated("This API key is unknown, expired or revoked.")
-    scopes = frozenset(map(Scope, found.scopes))
-    return Caller(found.tenant_id, found.id, scopes, found.max_requests)
+    return found[0]
 
 
 def revoke_key(session: Session, tenant_id: str, key_id: str) -> None:

@@ -13,6 +13,7 @@ from shared import wall
 from shared.db import reading
 from shared.errors import NotFound
 from shared.services import jobs, metrics, outputs
+from shared.statement import Statement
 from shared.tables.job import Job
 from shared.tables.output import Output
 from tests.api.client import JOBS, Api, ok, refused
@@ -35,9 +36,9 @@ def careless(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return found
 
-    looking = select(*jobs._LOOK.selected_columns).where(Job.id == bindparam("id"))
+    looking = select(*jobs._TOLD.values()).where(Job.id == bindparam("id"))
     monkeypatch.setattr(jobs, "get", get(Job))
-    monkeypatch.setattr(jobs, "_LOOK", looking)
+    monkeypatch.setattr(jobs, "_LOOK", Statement(looking, jobs.Look))
     monkeypatch.setattr(outputs, "get", get(Output))
 
 
