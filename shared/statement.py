@@ -1,7 +1,7 @@
-"""Statements that psycopg runs as they are: for what every batch and every request goes through.
+"""Statements that every batch or every request asks, handed to psycopg as they are.
 
-On its own way SQLAlchemy looks at a result's columns anew each time, which takes a process about as
-long as all the rest of a short statement. What is read or written now and then goes that way.
+SQLAlchemy describes the columns of a result anew each time, which takes a process about as long as
+all the rest of a short statement. Whatever is asked less often goes through `session.execute`.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,8 +32,8 @@ def records(parameter: str, columns: str) -> str:
 
 
 class Statement(Generic[Row]):
-    """A statement, or SQL with `:names` as `sqlalchemy.text` takes it, and what makes a row of its
-    columns, given in their order.
+    """A statement with names for its parameters, as SQL or made by `select`, and what makes a row
+    of its columns, given in their order. Values are what psycopg makes of them.
     """
 
     def __init__(self, sql: str | Select[Any], row: Callable[..., Row]) -> None:
@@ -42,18 +42,20 @@ class Statement(Generic[Row]):
         self.query = str((text(sql) if isinstance(sql, str) else sql).compile(dialect=_DIALECT))
 
     def rows(self, at: Session | Connection, names: Mapping[str, Any]) -> list[Row]:
-        """Run it in the transaction that is open there, and fetch what it returns.
+        """Run it in a session's transaction, or on a connection of `asking`; returns all its rows.
 
         Raises DBAPIError, of the kind that SQLAlchemy would.
         """
         connection = at.connection() if isinstance(at, Session) else at
         driver: Any = connection.connection.driver_connection
-        cursor = driver.cursor(row_factory=args_row(self.row))
         try:
+            cursor = driver.cursor(row_factory=args_row(self.row))
             found: list[Row] = cursor.execute(self.query, names).fetchall()
         except psycopg.Error as error:
             if driver.closed:
                 connection.invalidate(error)
+                # Whatever cut it off may have cut off the others of its pool.
+                connection.engine.dispose()
             raise DBAPIError.instance(
                 self.text,
                 names,

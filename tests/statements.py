@@ -16,10 +16,14 @@ Sent = tuple[str, Any]
 
 @contextmanager
 def watched(look: Callable[[Connection, str, Any], None]) -> Iterator[None]:
-    """Have `look` see each statement of the block, with its parameters, before it is sent."""
+    """Have `look` see each statement of the block, with its parameters, before it is sent; but
+    those for many rows of parameters."""
 
-    def look_at_cursor(at: Connection, _: Any, statement: str, parameters: Any, *__: Any) -> None:
-        look(at, statement, parameters)
+    def look_at_cursor(
+        at: Connection, _: Any, statement: str, parameters: Any, __: Any, many: bool
+    ) -> None:
+        if not many:
+            look(at, statement, parameters)
 
     fetch = Statement.rows
 

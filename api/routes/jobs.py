@@ -81,7 +81,7 @@ class JobAnswer(BaseModel):
     finished_at: int | None
 
 
-def show_job(job: Job | Any, position: int | None) -> JobAnswer:
+def show_job(job: Job | jobs.Look, position: int | None) -> JobAnswer:
     """A job as its answer."""
     counts = Counts(**{name: getattr(job, name) for name in Counts.model_fields})
     return JobAnswer(

@@ -1,7 +1,7 @@
 """Jobs: looking at them, cancelling, pausing and resuming them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +10,6 @@ from sqlalchemy import (
     Connection,
     Integer,
     bindparam,
-    inspect,
     literal_column,
     select,
     text,
@@ -49,20 +48,50 @@ _POSITION = f"""(
 
 # Made once: they are asked for more often than anything else.
 _GET = select(Job).where(Job.id == bindparam("id"), Job.tenant_id == bindparam("tenant"))
-_UNTOLD = {
-    *("tenant_id", "key_id", "request_id", "lane", "cost", "endpoint", "usage", "trained_tokens"),
-    *("model_version_id", "validation_dataset_id", "reconciled_at"),
-}
-"""Columns that an answer about a job leaves out: each that is read makes a look dearer."""
-_TOLD: dict[str, ColumnElement[Any]] = {
-    **{name: column for name, column in inspect(Job).columns.items() if name not in _UNTOLD},
-    "position": literal_column(_POSITION, Integer),
-}
-Look: Any = make_dataclass("Look", _TOLD, slots=True)
-"""A job as `look` sees it: the columns of a Job that answers tell, by name, and its position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What answers tell of a Job, by the names of its columns, and its position."""
+
+    id: str
+    kind: str
+    state: str
+    priority: int
+    deadline: datetime | None
+    family: str | None
+    model: str | None
+    dataset_id: str | None
+    input_file_id: str | None
+    output_file_id: str | None
+    error_file_id: str | None
+    webhook_id: str | None
+    params: dict[str, Any]
+    meta: dict[str, str]
+    total: int
+    queued: int
+    running: int
+    done: int
+    failed: int
+    cancelled: int
+    expired: int
+    progress: float
+    compute_seconds: float
+    error: dict[str, Any] | None
+    warnings: list[str]
+    over_budget: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    position: int | None
+
+
+_LOOKED_AT = [
+    *(getattr(Job, field.name) for field in fields(Look) if field.name != "position"),
+    literal_column(_POSITION, Integer),
+]
 _LOOK = Statement(
-    select(*_TOLD.values()).where(Job.id == bindparam("id"), Job.tenant_id == bindparam("tenant")),
-    Look,
+    select(*_LOOKED_AT).where(Job.id == bindparam("id"), Job.tenant_id == bindparam("tenant")), Look
 )
 
 
@@ -75,8 +104,8 @@ def get(session: Session, tenant_id: str, id_: str, *, param: str | None = None)
     return found
 
 
-def look(database: Connection, tenant_id: str, id_: str) -> Any:
-    """A tenant's job as it stands, a Look. Raises NotFound.
+def look(database: Connection, tenant_id: str, id_: str) -> Look:
+    """A tenant's job as it stands. Raises NotFound.
 
     It belongs to no session, which makes it less than half as dear as `get`.
     """
@@ -136,7 +165,7 @@ def _has(metadata: str) -> ColumnElement[bool]:
     return Job.meta.contains({name: value}) if has_value else Job.meta.has_key(name)
 
 
-def progress(job: Job | Any) -> float:
+def progress(job: Job | Look) -> float:
     """How far a job is, 0 to 1: by its items, or for a job of one long item by what its worker
     says.
     """
@@ -145,7 +174,7 @@ def progress(job: Job | Any) -> float:
     return by_items if JobKind(job.kind).has_outputs else max(by_items, job.progress)
 
 
-def expected_end(job: Job | Any) -> datetime | None:
+def expected_end(job: Job | Look) -> datetime | None:
     """About when a running job ends, if it goes on as it did so far; None while that cannot be
     known.
     """
@@ -156,7 +185,7 @@ def expected_end(job: Job | Any) -> datetime | None:
     return now + (now - job.started_at) * ((1 - share) / share)
 
 
-def warnings(job: Job | Any) -> list[str]:
+def warnings(job: Job | Look) -> list[str]:
     """What its client should know."""
     waits = job.over_budget and job.state == JobState.PAUSED
     return [*(job.warnings or []), *([overdrafts.WARNING] if waits else [])]

@@ -44,14 +44,14 @@ class Caller:
     """Most requests of its tenant in a minute; absent: as the settings say."""
 
 
-def _caller(key_id: str, tenant_id: str, scopes: Sequence[str], max_requests: int | None) -> Caller:
+def _caller(tenant_id: str, key_id: str, scopes: Sequence[str], max_requests: int | None) -> Caller:
     return Caller(tenant_id, key_id, frozenset(map(Scope, scopes)), max_requests)
 
 
 # A function, because whose key it is must be known before row-level security shows it. It also
 # notes the use of the key.
 _CALLER = Statement(
-    "SELECT id, tenant_id, scopes, max_requests FROM wall.caller_of(:hash)", _caller
+    "SELECT tenant_id, id, scopes, max_requests FROM wall.caller_of(:hash)", _caller
 )
 
 

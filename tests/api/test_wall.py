@@ -36,7 +36,7 @@ def careless(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return found
 
-    looking = select(*jobs._TOLD.values()).where(Job.id == bindparam("id"))
+    looking = select(*jobs._LOOKED_AT).where(Job.id == bindparam("id"))
     monkeypatch.setattr(jobs, "get", get(Job))
     monkeypatch.setattr(jobs, "_LOOK", Statement(looking, jobs.Look))
     monkeypatch.setattr(outputs, "get", get(Output))

@@ -1,7 +1,9 @@
 """Statements past SQLAlchemy: in its transaction, and with its errors."""
 
 import json
-from typing import NamedTuple
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import text
@@ -11,6 +13,8 @@ from shared.db import asking, reading, transaction
 from shared.statement import Statement, records
 from shared.tables.tenant import Tenant
 from tests.shared.test_db import close_from_the_other_end
+
+Way = Callable[[], AbstractContextManager[Any]]
 
 
 class Pair(NamedTuple):
@@ -23,12 +27,17 @@ PID = Statement("SELECT pg_backend_pid()", int)
 ADD = Statement("INSERT INTO tenants (id, name) VALUES (:id, :name) RETURNING id", str)
 
 
-def test_each_row_is_made_of_its_columns_in_their_order(tenant: Tenant) -> None:
-    for way in (transaction, reading, asking):
-        with way() as at:
-            rows = PAIRS.rows(at, {"more": 10, "word": "50 "})
+WAYS = pytest.mark.parametrize(
+    "way", [transaction, reading, asking], ids=["transaction", "reading", "asking"]
+)
 
-        assert rows == [Pair(11, "50 %"), Pair(12, "50 %")]
+
+@WAYS
+def test_each_row_is_made_of_its_columns_in_their_order(tenant: Tenant, way: Way) -> None:
+    with way() as at:
+        rows = PAIRS.rows(at, {"more": 10, "word": "50 "})
+
+    assert rows == [Pair(11, "50 %"), Pair(12, "50 %")]
 
 
 def test_what_it_writes_is_undone_with_the_transaction_that_it_is_part_of(tenant: Tenant) -> None:
@@ -54,24 +63,22 @@ def test_an_error_is_of_the_kind_that_others_catch_and_keeps_values_to_itself(
     assert "a secret" not in str(refused.value)
 
 
-def test_a_connection_that_breaks_is_not_used_again(
-    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+@WAYS
+def test_of_connections_that_were_cut_off_one_costs_a_failure(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, way: Way
 ) -> None:
     monkeypatch.setattr("shared.db._IDLE_S", 60.0)
+    with way() as one, way() as other:
+        pids = PID.rows(one, {}) + PID.rows(other, {})
+    for pid in pids:
+        close_from_the_other_end(pid)
 
-    def be_cut_off() -> None:
-        with transaction() as session:
-            pids.extend(PID.rows(session, {}))
-            close_from_the_other_end(pids[0])
-            PID.rows(session, {})
-
-    pids: list[int] = []
-    with pytest.raises(OperationalError) as broken:
-        be_cut_off()
+    with pytest.raises(OperationalError) as broken, way() as at:
+        PID.rows(at, {})
 
     assert broken.value.connection_invalidated
-    with transaction() as session:
-        assert PID.rows(session, {}) != pids
+    with way() as one, way() as other:
+        assert not {*PID.rows(one, {}), *PID.rows(other, {})} & {*pids}
 
 
 def test_a_missing_name_is_told(tenant: Tenant) -> None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from shared.services.events import add_event
@@ -170,12 +169,15 @@ _COUNT = Statement(
     str,
 )
 
-_MORE = text(f"""
+_MORE = Statement(
+    f"""
     SELECT EXISTS (
         SELECT FROM ({_ROOM}) room CROSS JOIN LATERAL (
             SELECT FROM queue WHERE flow_id = room.id AND available_at <= now() LIMIT 1
         ) first)
-""")
+""",
+    bool,
+)
 
 
 def claim(session: Session, lane: Lane, worker: str, count: int, warm: Sequence[str] = ()) -> Claim:
@@ -191,7 +193,7 @@ def claim(session: Session, lane: Lane, worker: str, count: int, warm: Sequence[
         found = _CLAIM.rows(session, names)
         items = keep_limits(session, token, found)
         # After a full batch nobody need ask: a hint too many costs less.
-        more = len(items) == count or session.execute(_MORE, names).scalar_one()
+        more = len(items) == count or _MORE.rows(session, names) == [True]
         if found or not more:
             break
     if items:

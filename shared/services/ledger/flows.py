@@ -60,7 +60,7 @@ _MOVE = Statement(
     WITH flow_changes AS ({records("flows", _COLUMNS)}), {MOVED_FLOWS}
     SELECT
 """,
-    tuple,
+    tuple,  # of no columns
 )
 
 _PENDING = "flow changes"

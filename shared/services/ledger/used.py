@@ -79,4 +79,5 @@ def parameters(used: Mapping[JobStep, Used]) -> dict[str, str]:
 
 def enter(session: Session, used: Mapping[JobStep, Used]) -> None:
     """Enter what jobs used, where there is no larger statement to do it."""
-    session.execute(_ENTER, parameters(used))
+    if used:
+        session.execute(_ENTER, parameters(used))

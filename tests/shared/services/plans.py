@@ -63,7 +63,7 @@ def measured() -> Iterator[list[Read]]:
     found: list[Read] = []
 
     def measure(at: Connection, statement: str, parameters: Any) -> None:
-        if isinstance(parameters, list) or not can_be_explained(statement):
+        if not can_be_explained(statement):
             return
         connection: Any = at.connection.driver_connection
         begin, undo = ("BEGIN", "ROLLBACK") if connection.autocommit else _IN_A_TRANSACTION
