@@ -11,7 +11,7 @@ from api.contents import send
 from api.dashboard.shown import HEIGHT, WIDTH, curves
 from shared.db import reading, transaction
 from shared.queues import hint
-from shared.services import items, jobs, outputs
+from shared.services import items, jobs, looks, outputs
 from shared.services.events import event_of, events_of
 from shared.services.pages import Cursor
 from shared.states import JobKind, JobState, Lane, Role
@@ -46,7 +46,7 @@ def list_() -> str:
     cursor = Cursor(after=request.args.get("after"), limit=_PAGE)
     with reading() as session:
         found = jobs.list_jobs(session, current_user.tenant_id, cursor, only)
-    rows = [(job, jobs.progress(job)) for job in found.rows]
+    rows = [(job, looks.progress(job)) for job in found.rows]
     return render_template(
         "dashboard/jobs.html",
         rows=rows,
@@ -70,7 +70,7 @@ def _found(id_: str) -> dict[str, Any]:
     tenant_id = current_user.tenant_id
     with reading() as session:
         job = jobs.get(session, tenant_id, id_)
-        position = jobs.position(session, job)
+        position = looks.position(session, job)
         told = events_of(
             session, id_, ["progress", "metrics", "sheet", "warning", "model", "state"]
         )
@@ -81,7 +81,7 @@ def _found(id_: str) -> dict[str, Any]:
     losses = [(event.data["step"], event.data["losses"]) for event in _of(told, "progress")]
     return {
         "job": job,
-        "progress": jobs.progress(job),
+        "progress": looks.progress(job),
         "position": position,
         "losses": curves(losses),
         "metrics": curves([_metric_values(event) for event in _of(told, "metrics")]),

@@ -6,7 +6,7 @@ from flask import Blueprint, render_template
 from flask_security import current_user
 
 from shared.db import reading
-from shared.services import jobs, reviews, workers
+from shared.services import jobs, looks, reviews, workers
 from shared.services.pages import Cursor
 
 _RECENT = 8
@@ -33,6 +33,6 @@ def _found() -> dict[str, Any]:
         return {
             "lanes": workers.lane_loads(session, tenant_id),
             "workers": workers.alive(session),
-            "jobs": [(job, jobs.progress(job)) for job in recent],
+            "jobs": [(job, looks.progress(job)) for job in recent],
             "waiting": reviews.waiting(session, tenant_id),
         }

@@ -26,7 +26,7 @@ from shared.endpoints.sampling import SamplingBody
 from shared.errors import Conflict, Invalid
 from shared.links import Links
 from shared.queues import hint
-from shared.services import idempotency, items, jobs, models, outputs, submissions
+from shared.services import idempotency, items, jobs, looks, models, outputs, submissions
 from shared.services.items import Wanted
 from shared.states import JobState, Lane
 from shared.storage import read
@@ -112,7 +112,7 @@ def _later(job: Job) -> Response:
     """The job itself, for a client that will ask again."""
     with reading() as session:
         found = jobs.get(session, job.tenant_id, job.id)
-        shown = show_job(found, jobs.position(session, found))
+        shown = show_job(found, looks.position(session, found))
     answer = jsonify(shown.model_dump(mode="json"))
     answer.status_code = 202
     return answer

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from api.times import seconds, seconds_or_none
 from shared import catalog
-from shared.services import fine_tuning, jobs
+from shared.services import fine_tuning, looks
 from shared.services.checkpoints import Saved
 from shared.services.tuning_names import Names
 from shared.states import EventLevel, JobState
@@ -105,7 +105,7 @@ def show_tuning(job: Job, names: Names) -> FineTuningJobAnswer:
         id=job.id,
         created_at=seconds(job.created_at),
         finished_at=seconds_or_none(job.finished_at),
-        estimated_finish=seconds_or_none(jobs.expected_end(job)),
+        estimated_finish=seconds_or_none(looks.expected_end(job)),
         status=tuning_status(JobState(job.state)),
         model=names.model,
         fine_tuned_model=names.fine_tuned_model,

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from api.routes.submissions import JobBody, accept
 from shared.db import rehearsal
-from shared.services import admission, jobs
+from shared.services import admission, looks
 from shared.states import JobKind
 
 
@@ -40,7 +40,7 @@ def rehearse(body: JobBody) -> Response:
                 None if told.compute_seconds is None else round(told.compute_seconds, 3)
             ),
             basis=told.basis,
-            position=jobs.position(session, job),
+            position=looks.position(session, job),
             warnings=[*job.warnings, *told.warnings],
         )
     return jsonify(answer.model_dump(mode="json"))

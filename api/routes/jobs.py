@@ -18,7 +18,7 @@ from api.times import seconds, seconds_or_none
 from shared import links
 from shared.db import asking, reading, transaction
 from shared.queues import hint
-from shared.services import jobs, outputs, retries
+from shared.services import jobs, looks, outputs, retries
 from shared.states import JobKind, JobState, Lane, Scope
 from shared.tables.job import Job
 
@@ -81,7 +81,7 @@ class JobAnswer(BaseModel):
     finished_at: int | None
 
 
-def show_job(job: Job | jobs.Look, position: int | None) -> JobAnswer:
+def show_job(job: Job | looks.Look, position: int | None) -> JobAnswer:
     """A job as its answer."""
     counts = Counts(**{name: getattr(job, name) for name in Counts.model_fields})
     return JobAnswer(
@@ -98,12 +98,12 @@ def show_job(job: Job | jobs.Look, position: int | None) -> JobAnswer:
         priority=job.priority or 0,
         deadline=seconds_or_none(job.deadline),
         counts=counts,
-        progress=round(jobs.progress(job), 4),
+        progress=round(looks.progress(job), 4),
         position=position,
-        expected_at=seconds_or_none(jobs.expected_end(job)),
+        expected_at=seconds_or_none(looks.expected_end(job)),
         compute_seconds=round(job.compute_seconds or 0.0, 3),
         error=job.error,
-        warnings=jobs.warnings(job),
+        warnings=looks.warnings(job),
         webhook=job.webhook_id,
         metadata=job.meta or {},
         created_at=seconds(job.created_at),
@@ -114,7 +114,7 @@ def show_job(job: Job | jobs.Look, position: int | None) -> JobAnswer:
 
 def _show(session: Session, job: Job) -> JobAnswer:
     """A job that this request made or changed."""
-    return show_job(job, jobs.position(session, job))
+    return show_job(job, looks.position(session, job))
 
 
 class JobPath(BaseModel):
@@ -180,7 +180,7 @@ def list_jobs(query: JobsQuery) -> Response:
     )
     with transaction() if query.metadata is not None else reading() as session:
         found = jobs.list_jobs(session, caller().tenant_id, query.cursor(), only)
-        positions = iter(jobs.positions(session, found.rows))
+        positions = iter(looks.positions(session, found.rows))
         return answer_list(found, lambda job: show_job(job, next(positions)))
 
 
@@ -188,7 +188,7 @@ def list_jobs(query: JobsQuery) -> Response:
 @needs(Scope.READ)
 def get_job(path: JobPath) -> Response:
     with asking() as database:
-        job = jobs.look(database, caller().tenant_id, path.id)
+        job = looks.look(database, caller().tenant_id, path.id)
     return Response(show_job(job, job.position).model_dump_json(), mimetype="application/json")
 
 

@@ -12,7 +12,7 @@ from shared import metrics as counting
 from shared import wall
 from shared.db import reading
 from shared.errors import NotFound
-from shared.services import jobs, metrics, outputs
+from shared.services import jobs, looks, metrics, outputs
 from shared.statement import Statement
 from shared.tables.job import Job
 from shared.tables.output import Output
@@ -36,9 +36,9 @@ def careless(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return found
 
-    looking = select(*jobs._LOOKED_AT).where(Job.id == bindparam("id"))
+    looking = select(*looks._LOOKED_AT).where(Job.id == bindparam("id"))
     monkeypatch.setattr(jobs, "get", get(Job))
-    monkeypatch.setattr(jobs, "_LOOK", Statement(looking, jobs.Look))
+    monkeypatch.setattr(looks, "_LOOK", Statement(looking, looks.Look))
     monkeypatch.setattr(outputs, "get", get(Output))
 
 

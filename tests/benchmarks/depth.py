@@ -28,7 +28,7 @@ from sqlalchemy import text
 from migrations.commands import upgrade
 from shared.db import forget_engine, reading, transaction
 from shared.embedded.engines import engines
-from shared.services import jobs, tenants
+from shared.services import jobs, looks, tenants
 from shared.services.pages import Cursor
 from shared.settings import adopt
 from tests.benchmarks.ledger import percentile
@@ -142,7 +142,7 @@ def milliseconds(act: Any, times: int) -> list[float]:
 def look_at_a_job() -> None:
     with reading() as session:
         job = jobs.list_jobs(session, "tenant_7", Cursor(limit=1), jobs.Filter()).rows[0]
-        jobs.position(session, jobs.get(session, "tenant_7", job.id))
+        looks.position(session, jobs.get(session, "tenant_7", job.id))
 
 
 def waits(tenant_id: str, flood: int) -> list[float]:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from shared.db import asking, reading, transaction
-from shared.services import jobs, retries
+from shared.services import jobs, looks, retries
 from shared.services.ledger import leases, sweep
 from shared.services.ledger.claim import _CLAIM, Claim, claim
 from shared.services.ledger.commit import Done, Failed, Released, commit
@@ -32,7 +32,7 @@ def state_of(job_id: str, tenant_id: str) -> str:
 
 def position_of(job: Job) -> int | None:
     with reading() as session:
-        return jobs.position(session, jobs.get(session, job.tenant_id, job.id))
+        return looks.position(session, jobs.get(session, job.tenant_id, job.id))
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -84,10 +84,8 @@ class TestLife:
         finish(first)
 
         with asking() as database:
-            assert [jobs.look(database, tenant.id, one.id).position for one in (done, waiting)] == [
-                None,
-                5,
-            ]
+            seen = [looks.look(database, tenant.id, job.id) for job in (done, waiting)]
+            assert [look.position for look in seen] == [None, 5]
         assert position_of(waiting) == 5
 
     def test_higher_priority_goes_first_within_a_tenant(self, tenant: Tenant) -> None:

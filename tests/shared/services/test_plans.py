@@ -16,6 +16,7 @@ from shared.services import (
     failures,
     items,
     jobs,
+    looks,
     metrics,
     outputs,
     overdrafts,
@@ -113,7 +114,7 @@ def accept(tenant: Tenant) -> None:
 def look_at_a_job(tenant: Tenant) -> None:
     with reading() as session:
         job = jobs.list_jobs(session, tenant.id, Cursor(limit=1), jobs.Filter()).rows[0]
-        jobs.position(session, job)
+        looks.position(session, job)
     look(job)
 
 
