@@ -15,15 +15,15 @@ Sent = tuple[str, Any]
 
 
 @contextmanager
-def watched(look: Callable[[Connection, str, Any], None]) -> Iterator[None]:
-    """Have `look` see each statement of the block, with its parameters, before it is sent; but
-    those for many rows of parameters."""
+def watched(look: Callable[[Connection, str, Any, bool], None]) -> Iterator[None]:
+    """Have `look` see each statement of the block before it is sent: where, the statement, its
+    parameters, and whether it runs once for each of many.
+    """
 
     def look_at_cursor(
         at: Connection, _: Any, statement: str, parameters: Any, __: Any, many: bool
     ) -> None:
-        if not many:
-            look(at, statement, parameters)
+        look(at, statement, parameters, many)
 
     fetch = Statement.rows
 
@@ -31,7 +31,7 @@ def watched(look: Callable[[Connection, str, Any], None]) -> Iterator[None]:
         statement: Statement[Any], at: Session | Connection, names: Mapping[str, Any]
     ) -> list[Any]:
         connection = at.connection() if isinstance(at, Session) else at
-        look(connection, statement.query, names)
+        look(connection, statement.query, names, False)
         return fetch(statement, at, names)
 
     event.listen(Engine, "before_cursor_execute", look_at_cursor)
@@ -46,5 +46,5 @@ def watched(look: Callable[[Connection, str, Any], None]) -> Iterator[None]:
 def caught() -> Iterator[list[Sent]]:
     """The statements that the block sends, as whichever role, with their parameters."""
     found: list[Sent] = []
-    with watched(lambda _, statement, parameters: found.append((statement, parameters))):
+    with watched(lambda _, statement, parameters, __: found.append((statement, parameters))):
         yield found

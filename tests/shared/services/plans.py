@@ -62,8 +62,8 @@ def measured() -> Iterator[list[Read]]:
     """
     found: list[Read] = []
 
-    def measure(at: Connection, statement: str, parameters: Any) -> None:
-        if not can_be_explained(statement):
+    def measure(at: Connection, statement: str, parameters: Any, many: bool) -> None:
+        if many or not can_be_explained(statement):
             return
         connection: Any = at.connection.driver_connection
         begin, undo = ("BEGIN", "ROLLBACK") if connection.autocommit else _IN_A_TRANSACTION

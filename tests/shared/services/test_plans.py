@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text
 
 from shared import wall
-from shared.db import reading, transaction
+from shared.db import asking, reading, transaction
 from shared.embedded.engines import Urls
 from shared.services import (
     budgets,
@@ -116,6 +116,8 @@ def look_at_a_job(tenant: Tenant) -> None:
         job = jobs.list_jobs(session, tenant.id, Cursor(limit=1), jobs.Filter()).rows[0]
         looks.position(session, job)
     look(job)
+    with asking() as database:
+        looks.look(database, tenant.id, job.id)
 
 
 def list_what_belongs_to_a_job(tenant: Tenant) -> None:
